@@ -1,0 +1,24 @@
+//! arcrun: a declarative experiment runner for face recognition and image retrieval.
+//!
+//! One TOML file is one experiment. It travels a straight line:
+//! file -> [`config`] -> plan -> parts ([`data`], [`backbone`], [`head`], [`loss`],
+//! [`optimizer`], [`scheduler`]) -> [`train`] -> [`evaluate`], while [`record`] writes down
+//! what happens and [`checkpoint`] keeps what must survive.
+
+pub mod backbone;
+pub mod checkpoint;
+pub mod cli;
+pub mod config;
+pub mod data;
+pub mod error;
+pub mod evaluate;
+pub mod head;
+pub mod loss;
+pub mod optimizer;
+pub mod random;
+pub mod record;
+pub mod scheduler;
+pub mod torch;
+pub mod train;
+
+pub use error::{Error, Result};

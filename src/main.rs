@@ -1,0 +1,3 @@
+fn main() -> std::process::ExitCode {
+    arcrun::cli::main()
+}
