@@ -43,8 +43,10 @@ check_tools() {
         need "cargo of Rust $rust or newer" "apt install curl && $rustup" "$rustup"
     else
         have=$(cd "$root" && cargo --version 2>/dev/null | sed -n 's/^cargo \([0-9.]*\).*/\1/p')
-        older "$have" "$rust" && need "Rust $rust or newer, this is ${have:-broken}" \
-            "rustup update stable, or $rustup" "the same"
+        if older "$have" "$rust"; then
+            need "Rust $rust or newer, this is ${have:-broken}" \
+                "rustup update stable, or $rustup" "the same"
+        fi
     fi
     if ! command -v "${CXX:-c++}" >/dev/null || ! command -v "${CC:-cc}" >/dev/null; then
         need "a C++ compiler" "apt install g++" "xcode-select --install"
@@ -60,8 +62,10 @@ check_python() {
         need "pip for python3" "apt install python3-pip" "python3 -m ensurepip --upgrade"
     else
         have=$(echo "$have" | sed -n 's/^pip \([0-9.]*\).*/\1/p')
-        older "$have" 20.3 && need "pip 20.3 or newer, this is ${have:-broken}" \
-            "python3 -m pip install --user --upgrade pip" "the same"
+        if older "$have" 20.3; then
+            need "pip 20.3 or newer, this is ${have:-broken}" \
+                "python3 -m pip install --user --upgrade pip" "the same"
+        fi
     fi
 }
 

@@ -190,7 +190,10 @@ char *arcrun_global_norm(size_t count, arcrun_tensors tensors, arcrun_tensor nor
     if (all.empty()) {
       out = at::zeros({}, at::kFloat);
     } else {
-      auto norms = at::_foreach_norm(all, 2, at::kFloat);
+      // float16 squares overflow; wider types are summed as they are.
+      std::optional<at::ScalarType> wider;
+      if (at::isReducedFloatingType(all[0].scalar_type())) wider = at::kFloat;
+      auto norms = at::_foreach_norm(all, 2, wider);
       out = at::linalg_vector_norm(at::stack(norms));
     }
   });

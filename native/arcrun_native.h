@@ -57,7 +57,7 @@ char *arcrun_fused_adam(size_t count, arcrun_tensors params, arcrun_tensors grad
                         arcrun_tensors exp_avgs, arcrun_tensors exp_avg_sqs, size_t max_count,
                         arcrun_tensors max_exp_avg_sqs, int64_t step, arcrun_adam options);
 
-/* Euclidean norm over all elements of all tensors, into `norm` (0-dimensional float32). */
+/* Euclidean norm over all elements of all tensors, into `norm` (0-dimensional). */
 char *arcrun_global_norm(size_t count, arcrun_tensors tensors, arcrun_tensor norm);
 
 /* Multiplies `tensors` by `inverse_scale` in place; `non_finite`: an inf or NaN was among them. */

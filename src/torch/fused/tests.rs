@@ -1,7 +1,7 @@
 //! Against the formulas of `torch.optim`, written out element by element in f64.
 
 use super::*;
-use tch::Device;
+use tch::{Device, Kind};
 
 const SHAPES: [&[i64]; 3] = [&[3, 5], &[7], &[2, 3, 4, 4]];
 const STEPS: i64 = 50;
@@ -215,6 +215,10 @@ fn grad_norm_is_the_norm_of_all_elements() {
         Tensor::from_slice(&[12f32]),
     ];
     assert_eq!(grad_norm(&grads).unwrap().double_value(&[]), 13.0);
+    for (kind, norm_kind) in [(Kind::Double, Kind::Double), (Kind::Half, Kind::Float)] {
+        let norm = grad_norm(&grads.each_ref().map(|g| g.to_kind(kind) * 1000)).unwrap();
+        assert_eq!((norm.kind(), norm.double_value(&[])), (norm_kind, 13000.0));
+    }
     assert_eq!(grad_norm(&[]).unwrap().double_value(&[]), 0.0);
     let bad = [Tensor::from_slice(&[1.0, f32::NAN])];
     assert!(grad_norm(&bad).unwrap().double_value(&[]).is_nan());
