@@ -199,7 +199,7 @@ def fetch(work):
         sys.exit("run.sh: %s has less than the %d GB free that fetching needs: free some, or set "
                  "XDG_CACHE_HOME" % (os.path.dirname(folder), gigabytes))
     say("fetching libtorch %s (%s), about %s, into %s"
-        % (version, kind, "3 GB" if kind == "cu130" else "550 MB", folder))
+        % (version, kind, "2.5 GB" if kind == "cu130" else "550 MB", folder))
     wheels, tree = os.path.join(work, "wheels"), os.path.join(work, "libtorch")
     os.mkdir(wheels)
     os.mkdir(tree)
