@@ -20,6 +20,7 @@ def save_tensors(family, file, tensors):
     path = ROOT / family / file
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: t.detach().contiguous().clone() for name, t in tensors.items()}, path)
+    path.chmod(0o644)
     print(f"{path.relative_to(ROOT.parents[1])}: {path.stat().st_size} bytes, {len(tensors)} tensors")
 
 
