@@ -53,6 +53,10 @@ impl Trainer<'_> {
     }
 
     fn run_through(&mut self) -> Result<()> {
+        if self.progress.step > 0 && find(&self.run, Name::Latest).is_err() {
+            // A fork: from here on this folder can be continued by itself.
+            self.save()?;
+        }
         if self.progress.step == 0 && self.plan.experiment.evaluate.untrained {
             let rows = self.evaluation.run(&self.model, "untrained", 0, &self.stop)?;
             self.evaluation.record(rows, &mut self.recorder)?;
