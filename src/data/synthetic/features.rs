@@ -89,7 +89,10 @@ pub fn draw_nose(canvas: &mut Canvas, posed: &Posed, identity: &Identity, scene:
         // Tip, wings and nostrils hang below the bridge.
         let (bx, by) = (x - base[0], y - base[1]);
         let wings = ellipse(bx.abs() - w + 0.05, by, 0.055, 0.06);
-        ink.over(shadow, nose.contrast * edge.stroke(wings, 0.012) * smooth(-0.02, 0.03, bx.abs() - w + 0.05));
+        ink.over(
+            shadow,
+            nose.contrast * edge.stroke(wings, 0.012) * smooth(-0.02, 0.03, bx.abs() - w + 0.05),
+        );
         ink.over(shadow, 0.8 * nose.contrast * bump(by - 0.045, 0.035) * bump(bx, w));
         let hole = ellipse(bx.abs() - 0.5 * w, by - 0.03, nose.nostril * 1.3, nose.nostril * 0.7);
         ink.over(shade(shadow, 0.4), 0.85 * edge.cover(hole));
@@ -145,7 +148,8 @@ pub fn draw_mouth(canvas: &mut Canvas, posed: &Posed, identity: &Identity, scene
         ink.over(shine, 0.5 * bump(t, 0.5) * bump(y - floor - 0.4 * lower, 0.35 * lower));
         if gap > 0.0 {
             let within = sides * edge.cover((rim - y).max(y - floor));
-            let hollow = mix([0.93, 0.91, 0.87], [0.25, 0.07, 0.07], smooth(teeth, teeth + 0.03, y));
+            let hollow =
+                mix([0.93, 0.91, 0.87], [0.25, 0.07, 0.07], smooth(teeth, teeth + 0.03, y));
             ink.over(hollow, within);
         }
         let seam = 0.5 * (rim + floor);

@@ -36,10 +36,15 @@ pub fn draw_back_hair(canvas: &mut Canvas, posed: &Posed, hair: &Hair) {
         }
         HairStyle::Curly => {
             let high = head.crown + hair.volume;
-            canvas.paint(&posed.frame, [-wide - 0.1, -high - 0.1], [wide + 0.1, 0.6], |x, y, edge| {
-                let d = ellipse(x, y + 0.12, wide, high) + curls(x, y);
-                Ink::new(shade(tint(hair, x, y), 0.85), edge.cover(d))
-            });
+            canvas.paint(
+                &posed.frame,
+                [-wide - 0.1, -high - 0.1],
+                [wide + 0.1, 0.6],
+                |x, y, edge| {
+                    let d = ellipse(x, y + 0.12, wide, high) + curls(x, y);
+                    Ink::new(shade(tint(hair, x, y), 0.85), edge.cover(d))
+                },
+            );
         }
         _ => {}
     }
@@ -79,7 +84,7 @@ pub fn draw_front_hair(canvas: &mut Canvas, posed: &Posed, hair: &Hair) {
         let u = (x - cx) / head.half_width;
         let opening = match hair.style {
             Crop | Curly => line + 0.10 * u * u + 2.4 * (u.abs() - 0.72).max(0.0),
-            Receding => line - 0.42 * (u.abs() - 0.15).max(0.0) + 5.5 * (u.abs() - 0.68).max(0.0),
+            Receding => line - 0.30 * (3.5 * u).sin().powi(2) + 5.0 * (u.abs() - 0.74).max(0.0),
             Parted => {
                 let from = u - hair.parting;
                 let fall = if from * hair.parting > 0.0 { 0.35 } else { 0.16 };
@@ -153,7 +158,10 @@ pub fn draw_hat(canvas: &mut Canvas, posed: &Posed, hair: &Hair, hat: &Hat) {
             HatKind::Brim => {
                 let band = edge.cover(dome) * edge.cover(line - 0.16 - y);
                 ink.over(hat.band, band);
-                ink.over(shade(hat.colour, 0.8), edge.cover(ellipse(x, y - line, wide + 0.5, 0.085)));
+                ink.over(
+                    shade(hat.colour, 0.8),
+                    edge.cover(ellipse(x, y - line, wide + 0.5, 0.085)),
+                );
             }
         }
         ink

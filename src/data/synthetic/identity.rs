@@ -145,6 +145,7 @@ const SKINS: [Colour; 6] = [
     [0.55, 0.37, 0.26],
     [0.38, 0.25, 0.18],
 ];
+/// Dark ones first, grey ones last.
 const HAIRS: [Colour; 8] = [
     [0.09, 0.07, 0.07],
     [0.20, 0.13, 0.09],
@@ -171,8 +172,7 @@ impl Identity {
         let tone = dice.between(0.0, 4.999);
         let skin = mix(SKINS[tone as usize], SKINS[tone as usize + 1], tone.fract());
         let skin = mix(skin, [skin[0], skin[1] * 0.94, skin[2] * 0.86], dice.between(-0.6, 1.0));
-        let strand = dice.pick(&HAIRS);
-        let strand = shade(strand, dice.between(0.8, 1.2));
+        let strand = strand(dice, tone);
         let eyes = eyes(dice);
         let chin = dice.between(0.92, 1.14);
         let tip_y = eyes.y + dice.between(0.32, 0.54);
@@ -253,6 +253,14 @@ fn eyes(dice: &mut Dice) -> Eyes {
         bags: dice.between(0.0, 0.4),
         lashes: dice.between(0.008, 0.022),
     }
+}
+
+/// Colour of the hair: any for pale skin, mostly dark or grey for deep skin.
+fn strand(dice: &mut Dice, tone: f32) -> Colour {
+    let natural = if tone < 2.5 { dice.pick(&HAIRS) } else { dice.pick(&HAIRS[..3]) };
+    let aged = dice.pick(&HAIRS[6..]);
+    let colour = if dice.chance(0.12) { aged } else { natural };
+    shade(colour, dice.between(0.8, 1.2))
 }
 
 fn lips(dice: &mut Dice, skin: Colour) -> Colour {

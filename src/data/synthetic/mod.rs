@@ -57,3 +57,56 @@ fn paint(identity: &Identity, scene: &Scene, size: u32) -> RgbImage {
     photo::illuminate(&mut canvas, &posed.frame, identity.head.half_width, &scene.light);
     photo::expose(&canvas, scene)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rendering_depends_on_every_argument_and_on_nothing_else() {
+        let (one, two) = (Identity::new(3, 0), Identity::new(3, 1));
+        let picture = render(&one, 0, 48, 3);
+        assert_eq!(picture.dimensions(), (48, 48));
+        assert_eq!(picture, render(&Identity::new(3, 0), 0, 48, 3));
+        assert_ne!(picture, render(&one, 1, 48, 3));
+        assert_ne!(picture, render(&two, 0, 48, 3));
+        assert_ne!(picture, render(&Identity::new(4, 0), 0, 48, 4));
+    }
+
+    #[test]
+    fn a_scene_changes_while_the_identity_stays() {
+        let identity = Identity::new(1, 7);
+        let scene = |image| Scene::new(&mut Dice::new(1, identity.number, image), 0.5);
+        let poses: Vec<f32> = (1..50).map(|image| scene(image).pose.yaw).collect();
+        assert!(poses.iter().any(|yaw| *yaw > 0.2) && poses.iter().any(|yaw| *yaw < -0.2));
+        let with_glasses = (1..200).filter(|image| scene(*image).glasses.is_some()).count();
+        assert!((60..140).contains(&with_glasses), "{with_glasses} of 199");
+    }
+
+    /// The same scene at twice the size, averaged 2 x 2, is nearly the same picture.
+    #[test]
+    fn drawing_does_not_depend_on_the_resolution() {
+        let identity = Identity::new(5, 2);
+        let mut scene = Scene::new(&mut Dice::new(5, 2, 1), 1.0);
+        (scene.noise, scene.blur) = (0.0, 0.0);
+        let small = paint(&identity, &scene, 64);
+        let large = image::imageops::thumbnail(&paint(&identity, &scene, 128), 64, 64);
+        let pairs = small.as_raw().iter().zip(large.as_raw());
+        let total: f64 = pairs.map(|(a, b)| f64::from(a.abs_diff(*b))).sum();
+        let mean = total / small.as_raw().len() as f64;
+        assert!(mean < 3.0, "mean difference {mean}");
+    }
+
+    #[test]
+    fn every_size_and_identity_is_painted_without_invalid_numbers() {
+        for number in 0..60 {
+            let identity = Identity::new(11, number);
+            for (image, size) in [(0, 16), (1, 33), (2, 64)] {
+                let picture = render(&identity, image, size, 11);
+                let extremes =
+                    picture.pixels().map(|p| p.0).collect::<std::collections::HashSet<_>>();
+                assert!(extremes.len() > 50, "identity {number} at {size} is nearly uniform");
+            }
+        }
+    }
+}

@@ -62,3 +62,58 @@ pub fn text(recipe: &Recipe) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recipe() -> Recipe {
+        Recipe {
+            identities: 5,
+            images_per_identity: 1,
+            unseen_identities: 6,
+            unseen_images_per_identity: 4,
+            size: 16,
+            pairs: 60,
+            seed: 2,
+        }
+    }
+
+    #[test]
+    fn the_form_is_that_of_lfw_and_no_pair_repeats() {
+        let text = text(&recipe());
+        let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split('\t').collect()).collect();
+        assert_eq!(lines[0], ["10", "3"]);
+        assert_eq!(lines.len(), 1 + 60);
+        let mut seen = HashSet::new();
+        for (index, line) in lines[1..].iter().enumerate() {
+            let matched = index % 6 < 3;
+            assert_eq!(line.len(), if matched { 3 } else { 4 });
+            let (a, b) = if matched {
+                ((line[0], line[1]), (line[0], line[2]))
+            } else {
+                assert_ne!(line[0], line[2]);
+                ((line[0], line[1]), (line[2], line[3]))
+            };
+            for (name, image) in [a, b] {
+                let number: usize = name[1..].parse().unwrap();
+                assert!((6..=11).contains(&number), "{name} is no unseen identity");
+                assert!((1..=4).contains(&image.parse::<usize>().unwrap()));
+            }
+            assert_ne!(a, b);
+            assert!(seen.insert((a.min(b), a.max(b))), "{line:?} repeats");
+        }
+    }
+
+    #[test]
+    fn all_pairs_there_are_can_be_asked_for_and_no_more() {
+        // Five identities of four images have 30 matched pairs, six have 36.
+        let fitting = Recipe { unseen_identities: 5, pairs: 60, ..recipe() };
+        assert!(check(&fitting).is_ok());
+        assert_eq!(text(&fitting).lines().count(), 61);
+        assert!(check(&Recipe { pairs: 80, ..recipe() }).is_err());
+        assert!(check(&Recipe { pairs: 30, ..recipe() }).is_err());
+        assert!(check(&Recipe { unseen_identities: 1, pairs: 20, ..recipe() }).is_err());
+        assert!(check(&Recipe { unseen_identities: 0, pairs: 0, ..recipe() }).is_ok());
+    }
+}

@@ -2,7 +2,7 @@
 
 use image::RgbImage;
 
-use super::draw::{Canvas, Colour, Frame, mix, rounded_box, Ink};
+use super::draw::{Canvas, Colour, Frame, Ink, mix, rounded_box};
 use super::scene::{Background, Light, Scene};
 
 pub fn draw_background(canvas: &mut Canvas, background: &Background) {

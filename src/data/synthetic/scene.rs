@@ -109,7 +109,7 @@ impl Scene {
                 roll: dice.around(0.30),
                 yaw: dice.around(0.55),
                 pitch: dice.around(0.22),
-                scale: dice.between(0.60, 0.74),
+                scale: dice.between(0.68, 0.82),
             },
             expression: expression(dice),
             light: light(dice),

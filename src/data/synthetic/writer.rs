@@ -171,3 +171,146 @@ fn create(folder: &Path) -> Result<()> {
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::write(path, bytes).map_err(|e| Error::io("write", path, e))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn recipe() -> Recipe {
+        Recipe {
+            identities: 3,
+            images_per_identity: 2,
+            unseen_identities: 4,
+            unseen_images_per_identity: 3,
+            size: 24,
+            pairs: 20,
+            seed: 9,
+        }
+    }
+
+    fn contents(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+        let mut found = BTreeMap::new();
+        let mut folders = vec![root.to_path_buf()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    let name = path.strip_prefix(root).unwrap().to_path_buf();
+                    found.insert(name, fs::read(path).unwrap());
+                }
+            }
+        }
+        found
+    }
+
+    fn generate_with(threads: usize, recipe: &Recipe, root: &Path) -> Result<()> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| generate(recipe, root, &|_, _| ()))
+    }
+
+    #[test]
+    fn any_number_of_threads_writes_the_same_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, four) = (folder.path().join("one"), folder.path().join("four"));
+        generate_with(1, &recipe(), &one).unwrap();
+        generate_with(4, &recipe(), &four).unwrap();
+        let files = contents(&one);
+        assert_eq!(files.len(), 3 * 2 + 4 * 3 + 2);
+        assert!(files == contents(&four));
+        let other = folder.path().join("other");
+        generate_with(1, &Recipe { seed: 10, ..recipe() }, &other).unwrap();
+        assert!(files != contents(&other));
+    }
+
+    #[test]
+    fn the_layout_is_that_of_vggface2_and_lfw() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("deep/faces");
+        let calls = AtomicUsize::new(0);
+        generate(&recipe(), &root, &|done, total| {
+            assert!(done <= total && total == 18);
+            calls.fetch_add(1, Ordering::Relaxed);
+        })
+        .unwrap();
+        assert_eq!(calls.into_inner(), 18);
+        let files = contents(&root);
+        for path in ["train/n000003/n000003_0002.jpg", "test/n000004/n000004_0003.jpg"] {
+            let picture = image::load_from_memory(&files[Path::new(path)]).unwrap();
+            assert_eq!((picture.width(), picture.height()), (24, 24));
+        }
+        let names = |split: &str| -> Vec<_> {
+            fs::read_dir(root.join(split)).unwrap().map(|e| e.unwrap().file_name()).collect()
+        };
+        assert_eq!((names("train").len(), names("test").len()), (3, 4));
+        assert!(names("train").iter().all(|name| !names("test").contains(name)));
+        let pairs = String::from_utf8(files[Path::new("pairs.txt")].clone()).unwrap();
+        for line in pairs.lines().skip(1) {
+            let words: Vec<&str> = line.split('\t').collect();
+            let last = (words[words.len() - 2], words[words.len() - 1]);
+            let second = if words.len() == 3 { (words[0], last.1) } else { last };
+            for (name, image) in [(words[0], words[1]), second] {
+                let image: usize = image.parse().unwrap();
+                let path = format!("test/{name}/{name}_{image:04}.jpg");
+                assert!(files.contains_key(Path::new(&path)), "{path}");
+            }
+        }
+        // Nothing is left beside the data set.
+        assert_eq!(fs::read_dir(folder.path().join("deep")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn only_the_whole_data_set_of_the_same_recipe_is_complete() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("faces");
+        assert!(!is_complete(&recipe(), &root));
+        generate(&recipe(), &root, &|_, _| ()).unwrap();
+        assert!(is_complete(&recipe(), &root));
+        assert!(!is_complete(&Recipe { seed: 1, ..recipe() }, &root));
+        assert!(!is_complete(&Recipe { size: 32, ..recipe() }, &root));
+        let mark = fs::read_to_string(root.join(MARK)).unwrap();
+        let older = format!("\"version\": {}", VERSION - 1);
+        fs::write(root.join(MARK), mark.replace(&format!("\"version\": {VERSION}"), &older))
+            .unwrap();
+        assert!(!is_complete(&recipe(), &root));
+        fs::write(root.join(MARK), &mark[..mark.len() / 2]).unwrap();
+        assert!(!is_complete(&recipe(), &root));
+        fs::remove_file(root.join(MARK)).unwrap();
+        assert!(!is_complete(&recipe(), &root));
+    }
+
+    #[test]
+    fn another_recipe_replaces_and_anything_else_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("faces");
+        fs::create_dir(&root).unwrap();
+        generate(&recipe(), &root, &|_, _| ()).unwrap();
+        let smaller = Recipe { identities: 2, ..recipe() };
+        generate(&smaller, &root, &|_, _| ()).unwrap();
+        assert!(is_complete(&smaller, &root));
+        assert_eq!(fs::read_dir(root.join("train")).unwrap().count(), 2);
+        fs::remove_file(root.join(MARK)).unwrap();
+        let before = contents(&root);
+        assert_eq!(generate(&smaller, &root, &|_, _| ()).unwrap_err().exit_code(), 2);
+        assert!(before == contents(&root));
+    }
+
+    #[test]
+    fn impossible_recipes_are_the_users_mistake() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("faces");
+        for wrong in [
+            Recipe { size: 4, ..recipe() },
+            Recipe { identities: 0, ..recipe() },
+            Recipe { pairs: 25, ..recipe() },
+            Recipe { pairs: 6000, ..recipe() },
+        ] {
+            assert_eq!(generate(&wrong, &root, &|_, _| ()).unwrap_err().exit_code(), 2);
+        }
+        assert!(!root.exists());
+    }
+}
