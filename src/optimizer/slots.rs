@@ -52,9 +52,9 @@ impl Slots {
     }
 
     /// Forgets the gradients, so that the next backward pass starts from nothing.
-    pub fn clear_gradients(&mut self) {
-        let parameters: Vec<_> = self.entries.iter().map(|entry| &entry.parameter).collect();
-        crate::torch::gradient::clear(&parameters);
+    pub fn clear_gradients(&mut self) -> Result<()> {
+        let parameters = self.entries.iter().map(|entry| entry.parameter.shallow_clone());
+        crate::torch::gradient::clear(&parameters.collect::<Vec<_>>())
     }
 
     /// Counts a step for every parameter that has a gradient and lists them by step: one list,

@@ -105,7 +105,7 @@ impl Stepper {
             }
             optimizer.step(lr)?;
         }
-        optimizer.slots_mut().clear_gradients();
+        optimizer.slots_mut().clear_gradients()?;
         Ok((norm, skipped))
     }
 }
