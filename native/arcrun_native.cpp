@@ -182,6 +182,12 @@ char *arcrun_fused_adam(size_t count, arcrun_tensors params, arcrun_tensors grad
   });
 }
 
+char *arcrun_clear_gradients(size_t count, arcrun_tensors tensors) {
+  return guarded([&] {
+    for (auto &tensor : list(count, tensors)) tensor.mutable_grad().reset();
+  });
+}
+
 char *arcrun_global_norm(size_t count, arcrun_tensors tensors, arcrun_tensor norm) {
   return guarded([&] {
     at::NoGradGuard no_grad;

@@ -6,5 +6,6 @@ pub mod determinism;
 pub mod device;
 mod ffi;
 pub mod fused;
+pub mod gradient;
 pub mod scaler;
 pub mod threads;
