@@ -4,7 +4,10 @@ pub mod check;
 mod dataset_path;
 mod diagnostic;
 mod field;
+mod layers;
+mod load;
 mod macros;
+mod overrides;
 mod provenance;
 mod shape;
 mod text;
@@ -13,6 +16,9 @@ pub use dataset_path::DatasetPath;
 pub use diagnostic::{Diagnostic, Diagnostics, Place};
 pub use field::{Context, Field, Fields, Reader};
 pub use figment::value::Value;
+pub use layers::read_file;
+pub use load::{Loaded, Request, load_as, load_text, to_toml};
+pub use overrides::resolve;
 pub use provenance::{Entry, Layer, Provenance};
 pub use shape::{
     Family, FamilyInfo, Key, Kind, Shape, Table, TableInfo, default_value, first_paragraph,
