@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
 
+use super::overrides::{ENVIRONMENT, SET};
+
 /// A place in a file, an environment variable or an option of the command line.
 #[derive(Clone, Debug)]
 pub struct Place {
@@ -20,9 +22,9 @@ pub struct Place {
 }
 
 impl Place {
-    /// `file:line:column`; what has a single line is named by its text.
+    /// `file:line:column`; a variable or an option is named by its text.
     pub fn position(&self) -> String {
-        if !self.text.contains('\n') {
+        if [ENVIRONMENT, SET].contains(&self.layer.as_str()) {
             return self.text.to_string();
         }
         let before = &self.text[..self.span.start.min(self.text.len())];

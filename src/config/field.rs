@@ -48,8 +48,9 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub fn root(context: &'a Context<'a>) -> Self {
-        Reader { context, key: String::new(), kind: None }
+    /// The place of a full key; the root is the empty key.
+    pub fn at(context: &'a Context<'a>, key: &str) -> Self {
+        Reader { context, key: key.into(), kind: None }
     }
 
     pub fn key(&self) -> &str {
@@ -116,7 +117,14 @@ impl<'a> Reader<'a> {
         } else {
             format!("its keys: {}", names.join(", "))
         };
-        self.child(name).report(message, Some(help));
+        let at = self.child(name);
+        let mut diagnostic = self.context.provenance.error(&at.key, message, Some(&help));
+        if let Some((_, entry)) = self.context.provenance.winner(&at.key)
+            && let Some(place) = &mut diagnostic.place
+        {
+            place.span = entry.key.clone();
+        }
+        self.context.found.borrow_mut().push(diagnostic);
     }
 
     /// The kind that a family's table states.
@@ -130,6 +138,11 @@ impl<'a> Reader<'a> {
         let names = family.kind_names();
         let dict = match value {
             Some(Value::Dict(_, dict)) => Some(dict),
+            Some(Value::String(_, text)) => {
+                let message = format!("`{}` is a table, not the string {text:?}", self.key);
+                self.report(message, Some(format!("did you mean `{}.kind`?", self.key)));
+                return None;
+            }
             Some(other) => return self.wrong_type("a table with a `kind`", other),
             None => None,
         };

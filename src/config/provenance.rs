@@ -1,16 +1,20 @@
 //! Which layer states a key, and where.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use figment::value::Dict;
+use figment::value::{Dict, Value};
 
 use super::diagnostic::{Diagnostic, Place};
 
 /// What one layer states about one key.
 #[derive(Clone, Debug)]
 pub struct Entry {
+    /// The value; for a table its name.
     pub place: Place,
+    /// The key, in the same text.
+    pub key: Range<usize>,
     /// The value as written; tables have none.
     pub value: Option<String>,
     /// A higher layer chose another kind for the table, which dropped this.
@@ -30,11 +34,13 @@ pub struct Layer {
 }
 
 /// All layers, lowest first.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Provenance {
     pub layers: Vec<Layer>,
     /// The current folder, where defaults' relative paths start.
     pub current: PathBuf,
+    /// What the layers say together.
+    pub merged: Value,
 }
 
 impl Provenance {

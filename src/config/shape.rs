@@ -149,6 +149,35 @@ fn collect(
     }
 }
 
+/// The full names of the keys of all kinds, each family entered once on a path.
+pub fn any_keys(shape: &Shape) -> Vec<String> {
+    fn collect(path: &str, shape: &Shape, open: &[&'static str], into: &mut Vec<String>) {
+        let (tables, open) = match shape {
+            Shape::Table(table) => (vec![table()], open.to_vec()),
+            Shape::Family(family) => {
+                let family = family();
+                if open.contains(&family.name) {
+                    return;
+                }
+                into.push(join(path, "kind"));
+                let tables = family.kinds.iter().map(|kind| (kind.table)()).collect();
+                (tables, [open, &[family.name]].concat())
+            }
+            _ => return,
+        };
+        for key in tables.into_iter().flat_map(|table| table.keys) {
+            let path = join(path, key.name);
+            collect(&path, &key.shape, &open, into);
+            if !into.contains(&path) {
+                into.push(path);
+            }
+        }
+    }
+    let mut keys = Vec::new();
+    collect("", shape, &[], &mut keys);
+    keys
+}
+
 /// The key `kind` itself, for listings.
 pub fn kind_key(family: &FamilyInfo) -> Key {
     let choices = family.kinds.iter().map(|kind| {
