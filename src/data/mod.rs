@@ -11,6 +11,8 @@ mod image_folder;
 mod labels;
 mod loader;
 mod order;
+#[cfg(test)]
+mod parity;
 mod pipeline;
 mod preprocess;
 mod render;
