@@ -20,6 +20,7 @@ mod rotate;
 mod scan;
 mod skipped;
 mod split;
+pub mod synthetic;
 
 use std::path::Path;
 
