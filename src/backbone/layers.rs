@@ -1,7 +1,7 @@
 //! Layers shared by the convolutional backbones, with PyTorch's defaults where tch differs.
 
-use tch::nn::{self, Init};
 use tch::nn::init::{FanInOut, NonLinearity, NormalOrUniform};
+use tch::nn::{self, Init};
 
 /// Kaiming normal over the fan-out (He et al. 2015, eq. 14), as torchvision's ResNet and
 /// EfficientNet initialise their convolutions.

@@ -6,8 +6,8 @@
 
 use super::Backbone;
 use super::layers::{Conv, batch_norm2d};
-use tch::nn::{self, Module, ModuleT};
 use tch::Tensor;
+use tch::nn::{self, Module, ModuleT};
 
 crate::config_struct! {
     /// ResNet-18, 512 features, 11.2 M parameters (He et al. 2015, arXiv:1512.03385; torchvision's names).

@@ -231,6 +231,14 @@ impl Reading {
         shares: Shares,
     ) -> Result<Splits> {
         let identities: Vec<_> = identities.cloned().collect();
+        if let [only] = identities.as_slice() {
+            return Err(Error::input(format!(
+                "{} holds one identity, `{}`; telling faces apart needs two",
+                folder.root.display(),
+                only.name
+            ))
+            .help("data.root may be one level too high"));
+        }
         let names = identities.iter().map(|identity| identity.name.clone()).collect();
         let labels = LabelMap::new(names);
         let parts = within_identities(&identities, shares, self.seed)?;

@@ -8,9 +8,15 @@ pub mod contact_sheet;
 mod dataset;
 mod decode;
 mod image_folder;
+#[cfg(test)]
+mod image_folder_tests;
 mod labels;
 mod loader;
+#[cfg(test)]
+mod loader_tests;
 mod order;
+#[cfg(test)]
+mod parity;
 mod pipeline;
 mod preprocess;
 mod render;
@@ -19,8 +25,9 @@ mod scan;
 mod skipped;
 mod split;
 pub mod synthetic;
+mod synthetic_faces;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use augmentation::{Augmentation, Draw, RotationFill};
 pub use dataset::{Dataset, Item, Splits};
@@ -30,6 +37,48 @@ pub use loader::{Batch, EpochIter, Loader, LoaderOptions};
 pub use preprocess::{Preprocess, Resize};
 pub use render::Renderer;
 pub use skipped::{OnCorrupt, Skipped};
+pub use synthetic_faces::SyntheticFaces;
+
+use crate::Result;
+
+crate::config_family! {
+    /// Where the images come from and how they are divided.
+    pub enum DataConfig("data") {
+        ImageFolder(ImageFolder) = "image_folder",
+        SyntheticFaces(SyntheticFaces) = "synthetic_faces",
+    }
+}
+
+/// Told how many images are made and how many there will be, from several threads.
+pub type Progress = dyn Fn(usize, usize) + Sync;
+
+/// Lists the images of a data source and divides them, the same way for the same seed.
+/// `datasets` is `paths.datasets`; `progress` is called only while a data set is being made.
+///
+/// # Errors
+/// Everything that is wrong with the data before an image is decoded: see [`ImageFolder::open`]
+/// and [`SyntheticFaces::open`].
+pub fn open(
+    config: &DataConfig,
+    datasets: &Path,
+    seed: u64,
+    progress: &Progress,
+) -> Result<Splits> {
+    match config {
+        DataConfig::ImageFolder(folder) => folder.open(datasets, seed),
+        DataConfig::SyntheticFaces(faces) => faces.open(datasets, seed, progress),
+    }
+}
+
+impl DataConfig {
+    /// The folder of the data set, whether it exists or not.
+    pub fn root(&self, datasets: &Path) -> PathBuf {
+        match self {
+            DataConfig::ImageFolder(folder) => folder.root.resolve(datasets),
+            DataConfig::SyntheticFaces(faces) => faces.place(datasets),
+        }
+    }
+}
 
 /// Bytes as lower-case hex.
 fn hex(bytes: &[u8]) -> String {

@@ -1,7 +1,7 @@
 //! The head: features to embedding.
 
-use tch::nn::{self, Module, ModuleT};
 use tch::Tensor;
+use tch::nn::{self, Module, ModuleT};
 
 crate::config_struct! {
     /// Dropout, linear projection, optional batch norm: features to embedding.
@@ -29,8 +29,7 @@ impl HeadConfig {
         let output = *embedding_dim as i64;
         let linear = nn::linear(path / "linear", features, output, Default::default());
         let bn = batch_norm.then(|| {
-            let config =
-                nn::BatchNormConfig { ws_init: nn::Init::Const(1.), ..Default::default() };
+            let config = nn::BatchNormConfig { ws_init: nn::Init::Const(1.), ..Default::default() };
             nn::batch_norm1d(path / "bn", output, config)
         });
         Head { dropout: *dropout, linear, bn }

@@ -30,7 +30,8 @@ crate::config_struct! {
 impl Adam {
     pub fn build(&self, parameters: BTreeMap<String, Tensor>) -> Box<dyn Optimizer> {
         let Adam { lr: _, beta1, beta2, eps, weight_decay, amsgrad } = *self;
-        let options = fused::Adam { lr: 0.0, beta1, beta2, eps, weight_decay, amsgrad, maximize: false };
+        let options =
+            fused::Adam { lr: 0.0, beta1, beta2, eps, weight_decay, amsgrad, maximize: false };
         Box::new(Moments::new(parameters, options, fused::adam))
     }
 }

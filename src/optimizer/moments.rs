@@ -7,13 +7,7 @@ use crate::torch::fused;
 use std::collections::BTreeMap;
 use tch::Tensor;
 
-type Kernel = fn(
-    &mut [Tensor],
-    &[Tensor],
-    fused::Moments<'_>,
-    i64,
-    &fused::Adam,
-) -> Result<()>;
+type Kernel = fn(&mut [Tensor], &[Tensor], fused::Moments<'_>, i64, &fused::Adam) -> Result<()>;
 
 #[derive(Debug)]
 pub struct Moments {
@@ -24,11 +18,7 @@ pub struct Moments {
 
 impl Moments {
     /// `kernel` is [`fused::adam`] or [`fused::adamw`].
-    pub fn new(
-        parameters: BTreeMap<String, Tensor>,
-        options: fused::Adam,
-        kernel: Kernel,
-    ) -> Self {
+    pub fn new(parameters: BTreeMap<String, Tensor>, options: fused::Adam, kernel: Kernel) -> Self {
         let names: &[&str] = match options.amsgrad {
             true => &["exp_avg", "exp_avg_sq", "max_exp_avg_sq"],
             false => &["exp_avg", "exp_avg_sq"],
@@ -51,11 +41,8 @@ impl Optimizer for Moments {
         for mut list in self.slots.begin_step() {
             let mut slots = list.state.iter_mut().map(Vec::as_mut_slice);
             let mut slot = || slots.next().unwrap_or_default();
-            let moments = fused::Moments {
-                exp_avgs: slot(),
-                exp_avg_sqs: slot(),
-                max_exp_avg_sqs: slot(),
-            };
+            let moments =
+                fused::Moments { exp_avgs: slot(), exp_avg_sqs: slot(), max_exp_avg_sqs: slot() };
             (self.kernel)(&mut list.parameters, &list.gradients, moments, list.step, &options)?;
         }
         Ok(())

@@ -63,7 +63,8 @@ impl Optimizer for Built {
     fn step(&mut self, lr: f64) -> Result<()> {
         let Sgd { lr: _, momentum, dampening, nesterov, weight_decay } = self.config;
         for mut list in self.slots.begin_step() {
-            let options = fused::Sgd { lr, momentum, dampening, weight_decay, nesterov, maximize: false };
+            let options =
+                fused::Sgd { lr, momentum, dampening, weight_decay, nesterov, maximize: false };
             let mut buffers = list.state.pop().unwrap_or_default();
             let first = list.step == 1;
             fused::sgd(&mut list.parameters, &list.gradients, &mut buffers, first, &options)?;

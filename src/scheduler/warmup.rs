@@ -35,9 +35,7 @@ impl Warmup {
     /// Factor on the learning rate at `step` of `length`.
     pub fn factor(&self, step: usize, length: usize) -> f64 {
         match self.kind {
-            WarmupKind::Linear => {
-                self.start + (1.0 - self.start) * step as f64 / length as f64
-            }
+            WarmupKind::Linear => self.start + (1.0 - self.start) * step as f64 / length as f64,
             WarmupKind::Constant => self.start,
         }
     }

@@ -21,8 +21,10 @@ pub fn load(model: &Model, source: &str) -> Result<()> {
     }
     let path = Path::new(source);
     if path.extension().is_none_or(|extension| extension != "safetensors") {
-        return Err(Error::input(format!("`backbone.pretrained`: {source} is no .safetensors file"))
-            .help("convert the weights to safetensors, or use \"none\" to train from scratch"));
+        return Err(Error::input(format!(
+            "`backbone.pretrained`: {source} is no .safetensors file"
+        ))
+        .help("convert the weights to safetensors, or use \"none\" to train from scratch"));
     }
     let mut weights = BTreeMap::new();
     for (name, tensor) in read_weights(path)? {
@@ -36,11 +38,7 @@ pub fn load(model: &Model, source: &str) -> Result<()> {
     }
     let mut expected = model.tensors();
     expected.retain(|name, _| name.starts_with(PREFIX));
-    checkpoint::same_tensors(
-        path,
-        &checkpoint::shapes(&expected),
-        &checkpoint::shapes(&weights),
-    )?;
+    checkpoint::same_tensors(path, &checkpoint::shapes(&expected), &checkpoint::shapes(&weights))?;
     model.load(&weights);
     Ok(())
 }

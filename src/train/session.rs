@@ -47,8 +47,7 @@ pub struct Prepared {
 /// # Errors
 /// `Input` before anything was started; `Failed`, `Diverged` or `Stopped` after.
 pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
-    let start =
-        Start::resolve(plan, options.continue_train.as_ref(), options.run_dir.as_deref())?;
+    let start = Start::resolve(plan, options.continue_train.as_ref(), options.run_dir.as_deref())?;
     if let Start::Finished { run } = &start {
         println!("{} is finished: nothing to continue", run.display());
         return Ok(run.clone());
@@ -334,9 +333,7 @@ impl Session {
             let expected = checkpoint::shapes(&model.tensors());
             checkpoint::same_tensors(&source, &expected, &checkpoint::shapes(&weights))?;
             model.load(&weights);
-            optimizer
-                .slots_mut()
-                .load_state(&tensors.remove("optimizer").unwrap_or_default())?;
+            optimizer.slots_mut().load_state(&tensors.remove("optimizer").unwrap_or_default())?;
             scheduler.load_state(&state.scheduler)?;
             model.loss.load_state(&state.loss)?;
             if let (Some(scaler), Some(value)) = (&mut scaler, state.scaler) {

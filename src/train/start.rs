@@ -35,10 +35,19 @@ impl Continue {
 pub enum Start {
     Fresh,
     /// In its own folder; with what was said while reading the checkpoint.
-    InPlace { run: RunDir, snapshot: Box<Snapshot>, warnings: Vec<String> },
-    Fork { parent: Parent, snapshot: Box<Snapshot> },
+    InPlace {
+        run: RunDir,
+        snapshot: Box<Snapshot>,
+        warnings: Vec<String>,
+    },
+    Fork {
+        parent: Parent,
+        snapshot: Box<Snapshot>,
+    },
     /// Trained to the end before.
-    Finished { run: PathBuf },
+    Finished {
+        run: PathBuf,
+    },
 }
 
 impl Start {
@@ -51,11 +60,7 @@ impl Start {
 
     /// # Errors
     /// Nothing to continue, a checkpoint that is damaged or belongs to another experiment.
-    pub fn resolve(
-        plan: &Plan,
-        wanted: Option<&Continue>,
-        run_dir: Option<&Path>,
-    ) -> Result<Self> {
+    pub fn resolve(plan: &Plan, wanted: Option<&Continue>, run_dir: Option<&Path>) -> Result<Self> {
         let start = match wanted {
             None => Ok(Start::Fresh),
             Some(Continue::Latest) => match in_place(plan, run_dir)? {

@@ -51,8 +51,7 @@ impl Stepper {
         train: bool,
     ) -> Result<LossOutput> {
         let images = model.normalize(pixels);
-        let embedding =
-            autocast::with(model.device(), self.amp, || model.embed(&images, train))?;
+        let embedding = autocast::with(model.device(), self.amp, || model.embed(&images, train))?;
         Ok(model.loss.forward(&embedding, labels, train))
     }
 

@@ -139,7 +139,7 @@ fn expression(dice: &mut Dice) -> Expression {
 fn light(dice: &mut Dice) -> Light {
     let (x, y, z) = (dice.between(-1.0, 1.0), dice.between(-0.9, 0.3), dice.between(0.25, 1.0));
     let norm = (x * x + y * y + z * z).sqrt();
-    let exposure = dice.between(0.55, 1.55);
+    let exposure = dice.between(0.5, 1.35);
     let warmth = dice.around(1.0);
     let green = dice.around(0.5);
     let diffuse = dice.between(0.35, 1.0);
