@@ -1,1 +1,127 @@
-//! record
+//! The record of a run: its folder, what happens in it, and who is told.
+//!
+//! Training emits [`Event`]s into a [`Recorder`], which hands each to every [`Sink`]: the CSV files
+//! (the record), `log.txt`, the console, the crash note. `results/README.md` documents the files.
+
+mod console;
+mod crash;
+pub mod csv_file;
+mod csv_sink;
+mod event;
+mod log_file;
+mod run_dir;
+mod run_info;
+
+pub use console::{Console, Verbosity};
+pub use crash::{CrashNote, note as crash_note};
+pub use csv_sink::{Columns, CsvSink};
+pub(crate) use event::number;
+pub use event::{EpochRow, Event, Metric, StepRow};
+pub use log_file::LogFile;
+pub use run_dir::RunDir;
+pub use run_info::{Git, Parent, RunInfo, Status};
+
+use crate::Result;
+use std::collections::BTreeMap;
+
+/// Someone who is told what happens. Opened before the first step.
+pub trait Sink: Send {
+    fn on(&mut self, event: &Event) -> Result<()>;
+
+    /// Brings everything so far to the disk: called before each checkpoint, which counts on it.
+    fn flush(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Rows written so far, by file.
+    fn rows(&self) -> Vec<(String, u64)> {
+        Vec::new()
+    }
+
+    /// Called once, after the last event.
+    fn close(&mut self) -> Result<()> {
+        self.flush()
+    }
+}
+
+/// Hands every event to every sink.
+#[derive(Default)]
+pub struct Recorder {
+    sinks: Vec<Box<dyn Sink>>,
+}
+
+impl Recorder {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    #[must_use]
+    pub fn with(mut self, sink: impl Sink + 'static) -> Self {
+        self.sinks.push(Box::new(sink));
+        self
+    }
+
+    /// Tells every sink, also after one has failed.
+    ///
+    /// # Errors
+    /// The first sink's that failed.
+    pub fn emit(&mut self, event: &Event) -> Result<()> {
+        self.each(|sink| sink.on(event))
+    }
+
+    pub fn notice(&mut self, text: impl Into<String>) -> Result<()> {
+        self.emit(&Event::Notice(text.into()))
+    }
+
+    pub fn warning(&mut self, text: impl Into<String>) -> Result<()> {
+        self.emit(&Event::Warning(text.into()))
+    }
+
+    pub fn flush(&mut self) -> Result<()> {
+        self.each(|sink| sink.flush())
+    }
+
+    /// Rows in each file: the positions that a checkpoint carries.
+    pub fn rows(&self) -> BTreeMap<String, u64> {
+        self.sinks.iter().flat_map(|sink| sink.rows()).collect()
+    }
+
+    pub fn close(mut self) -> Result<()> {
+        self.each(|sink| sink.close())
+    }
+
+    fn each(&mut self, tell: impl FnMut(&mut Box<dyn Sink>) -> Result<()>) -> Result<()> {
+        self.sinks.iter_mut().map(tell).fold(Ok(()), Result::and)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Error;
+    use std::sync::{Arc, Mutex};
+
+    struct Probe(Arc<Mutex<Vec<String>>>, bool);
+
+    impl Sink for Probe {
+        fn on(&mut self, event: &Event) -> Result<()> {
+            self.0.lock().unwrap().push(format!("{event:?}"));
+            if self.1 { Err(Error::failed("full")) } else { Ok(()) }
+        }
+
+        fn rows(&self) -> Vec<(String, u64)> {
+            vec![("steps.csv".into(), 7)]
+        }
+    }
+
+    #[test]
+    fn a_failing_sink_does_not_keep_the_others_from_hearing() {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let mut recorder =
+            Recorder::new().with(Probe(heard.clone(), true)).with(Probe(heard.clone(), false));
+        assert_eq!(recorder.notice("a").unwrap_err().to_string(), "full");
+        assert_eq!(*heard.lock().unwrap(), ["Notice(\"a\")", "Notice(\"a\")"]);
+        assert_eq!(recorder.rows()["steps.csv"], 7);
+        recorder.close().unwrap();
+    }
+}

@@ -1,0 +1,239 @@
+//! `results/<experiment>/<run-id>/`, locked for as long as the run lives.
+
+use crate::{Error, Result};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+const LOCK: &str = ".lock";
+
+/// A run folder and its lock, which goes with the value (or the process).
+#[derive(Debug)]
+pub struct RunDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl RunDir {
+    /// Makes a new folder `results/<experiment>/<YYYYMMDD-HHMMSS-xxxx>` (UTC), which no other run
+    /// gets, however close in time.
+    ///
+    /// # Errors
+    /// `Error::Input` where the results folder can't be written.
+    pub fn create(results: &Path, experiment: &str) -> Result<RunDir> {
+        let parent = results.join(folder_name(experiment));
+        fs::create_dir_all(&parent).map_err(|e| unwritable(&parent, e))?;
+        let time = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string();
+        // The process id tells runs of one second apart on one machine; the next number, those
+        // of two machines, or two of one process.
+        for suffix in (0..=0xffff).map(|n| std::process::id().wrapping_add(n)) {
+            let path = parent.join(format!("{time}-{:04x}", suffix & 0xffff));
+            match fs::create_dir(&path) {
+                Ok(()) => return RunDir::lock(path),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(unwritable(&path, e)),
+            }
+        }
+        Err(unwritable(&parent, io::ErrorKind::AlreadyExists.into()))
+    }
+
+    /// Makes a new run in the folder that the user named.
+    ///
+    /// # Errors
+    /// `Error::Input` where it can't be written or holds a run already.
+    pub fn create_at(path: &Path) -> Result<RunDir> {
+        fs::create_dir_all(path).map_err(|e| unwritable(path, e))?;
+        let run = RunDir::lock(path.to_owned())?;
+        if is_run(path) {
+            return Err(Error::input(format!("{} holds a run already", path.display()))
+                .help("continue it with --continue-train latest, or name another --run-dir"));
+        }
+        Ok(run)
+    }
+
+    /// Opens a run folder to go on in it.
+    ///
+    /// # Errors
+    /// `Error::Input` where there is no run, or another process holds it.
+    pub fn open(path: &Path) -> Result<RunDir> {
+        if !is_run(path) {
+            return Err(Error::input(format!("{} is no run folder", path.display()))
+                .help("a run folder holds run.json: results/<experiment>/<run-id>"));
+        }
+        RunDir::lock(path.to_owned())
+    }
+
+    /// The newest run of an experiment that no process holds, locked; none where there is none.
+    pub fn newest_unlocked(results: &Path, experiment: &str) -> Result<Option<RunDir>> {
+        let parent = results.join(folder_name(experiment));
+        let mut runs: Vec<PathBuf> = fs::read_dir(&parent)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| is_run(path))
+            .collect();
+        runs.sort();
+        for path in runs.into_iter().rev() {
+            match RunDir::lock(path) {
+                Ok(run) => return Ok(Some(run)),
+                Err(Error::Input { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder's own name, which is the run's id.
+    pub fn id(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    fn lock(path: PathBuf) -> Result<RunDir> {
+        let file = path.join(LOCK);
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&file)
+            .map_err(|e| unwritable(&path, e))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                // Who holds it is a courtesy; that it is held is the point.
+                let _ = lock.read_to_string(&mut holder);
+                let holder = match holder.trim() {
+                    "" => "another process".to_owned(),
+                    pid => format!("process {pid}"),
+                };
+                return Err(Error::input(format!("run {} is held by {holder}", path.display()))
+                    .help("wait for it to end or stop it; two processes can't write one run"));
+            }
+            Err(TryLockError::Error(e)) => {
+                return Err(Error::io("lock", &file, e).help("the file system must support flock"));
+            }
+        }
+        let mark = lock
+            .set_len(0)
+            .and_then(|()| lock.rewind())
+            .and_then(|()| writeln!(lock, "{}", std::process::id()));
+        mark.map_err(|e| unwritable(&path, e))?;
+        Ok(RunDir { path, _lock: lock })
+    }
+}
+
+fn is_run(path: &Path) -> bool {
+    path.join(super::run_info::FILE).is_file()
+}
+
+/// The experiment's name as one folder: no separators, no control characters, not hidden.
+fn folder_name(experiment: &str) -> String {
+    let plain = |c: char| if c == '/' || c == '\\' || c.is_control() { '-' } else { c };
+    let name: String = experiment.chars().map(plain).collect();
+    match name.trim_start_matches('.') {
+        "" => "experiment".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+fn unwritable(path: &Path, error: io::Error) -> Error {
+    Error::io("write to the results folder", path, error)
+        .into_input()
+        .help("make it writable, or choose another with paths.results or --run-dir")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    fn marked(run: RunDir) -> RunDir {
+        fs::write(run.path().join("run.json"), "{}").unwrap();
+        run
+    }
+
+    #[test]
+    fn runs_of_one_second_never_share_a_folder() {
+        let results = tempfile::tempdir().unwrap();
+        let threads: Vec<_> = (0..8)
+            .map(|_| {
+                let root = results.path().to_owned();
+                std::thread::spawn(move || {
+                    (0..10).map(|_| RunDir::create(&root, "x").unwrap().id()).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        let ids: Vec<String> = threads.into_iter().flat_map(|t| t.join().unwrap()).collect();
+        assert_eq!(ids.iter().collect::<HashSet<_>>().len(), 80);
+        for id in ids {
+            assert!(jiff::civil::DateTime::strptime("%Y%m%d-%H%M%S", &id[..15]).is_ok(), "{id}");
+            assert!(id.len() == 20 && id.as_bytes()[15] == b'-', "{id}");
+        }
+    }
+
+    #[test]
+    fn the_lock_names_its_holder_and_ends_with_it() {
+        let results = tempfile::tempdir().unwrap();
+        let run = marked(RunDir::create(results.path(), "x").unwrap());
+        let path = run.path().to_owned();
+        let error = RunDir::open(&path).unwrap_err();
+        assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
+        assert_eq!(error.exit_code(), 2);
+        drop(run);
+        RunDir::open(&path).unwrap();
+    }
+
+    #[test]
+    fn the_newest_free_run() {
+        let results = tempfile::tempdir().unwrap();
+        let root = results.path();
+        assert!(RunDir::newest_unlocked(root, "x").unwrap().is_none());
+        for id in ["20260101-000000-0001", "20260102-000000-0001", "20260103-000000-0001"] {
+            drop(marked(RunDir::create_at(&root.join("x").join(id)).unwrap()));
+        }
+        fs::create_dir(root.join("x/20260104-000000-0001")).unwrap();
+        let held = RunDir::newest_unlocked(root, "x").unwrap().unwrap();
+        assert_eq!(held.id(), "20260103-000000-0001");
+        let next = RunDir::newest_unlocked(root, "x").unwrap().unwrap();
+        assert_eq!(next.id(), "20260102-000000-0001");
+    }
+
+    #[test]
+    fn a_named_folder_takes_one_run() {
+        let results = tempfile::tempdir().unwrap();
+        let path = results.path().join("mine");
+        assert!(RunDir::open(&path).unwrap_err().to_string().contains("is no run folder"));
+        drop(marked(RunDir::create_at(&path).unwrap()));
+        let error = RunDir::create_at(&path).unwrap_err();
+        assert!(error.to_string().contains("holds a run already"), "{error}");
+    }
+
+    #[test]
+    fn an_unwritable_results_folder_is_the_users_to_mend() {
+        let results = tempfile::tempdir().unwrap();
+        let file = results.path().join("results");
+        fs::write(&file, "").unwrap();
+        let error = RunDir::create(&file, "x").unwrap_err();
+        assert!(error.to_string().contains("cannot write to the results folder"), "{error}");
+        assert_eq!(error.exit_code(), 2);
+    }
+
+    #[test]
+    fn names_make_one_visible_folder() {
+        for (name, folder) in [
+            ("a/b", "a-b"),
+            ("../up", "-up"),
+            ("naïve 名", "naïve 名"),
+            ("..", "experiment"),
+            ("", "experiment"),
+        ] {
+            assert_eq!(folder_name(name), folder);
+        }
+    }
+}
