@@ -21,7 +21,7 @@ mod pipeline;
 mod preprocess;
 mod render;
 mod rotate;
-mod scan;
+pub(crate) mod scan;
 mod skipped;
 mod split;
 pub mod synthetic;

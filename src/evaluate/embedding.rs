@@ -14,15 +14,16 @@ pub trait Embedder {
     fn dim(&self) -> usize;
 }
 
-/// The flip test: whether the mirror image of each face has a say.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub enum Flip {
-    /// The image alone.
-    None,
-    /// Embeddings of image and mirror image are summed before normalising (InsightFace).
-    Sum,
-    /// Raw embeddings of both are concatenated, then normalised as one vector (SphereFace).
-    Concat,
+crate::config_choice! {
+    /// The flip test: whether the mirror image of each face has a say.
+    pub enum Flip {
+        /// The image alone.
+        None = "none",
+        /// Embeddings of image and mirror image are summed before normalising (InsightFace).
+        Sum = "sum",
+        /// Raw embeddings of both are concatenated, then normalised as one vector (SphereFace).
+        Concat = "concat",
+    }
 }
 
 /// Embeddings after the flip test: `N x D`, or `N x 2D` for [`Flip::Concat`].

@@ -1,12 +1,52 @@
 //! Verification pairs drawn from the images of any identities.
 
 use super::pairs::{PairSet, PairSetBuilder};
+use crate::config::DatasetPath;
+use crate::data::Dataset;
 use crate::random::{Stream, rng};
 use crate::{Error, Result};
 use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
 use std::collections::{BTreeMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+crate::config_struct! {
+    /// Pairs drawn from identities that were never trained on: half of them genuine, as many in
+    /// every fold, none twice, identities taking turns.
+    pub struct UnseenPairs {
+        /// Folder with one folder per identity; empty: the unseen identities of the data's split.
+        pub root: DatasetPath = DatasetPath::default();
+        /// Number of pairs, a multiple of 2 x folds.
+        pub pairs: usize = 6000, positive();
+        /// Folds of the cross-validation.
+        pub folds: usize = 10, positive();
+        /// Added to the experiment's seed: another number draws other pairs.
+        pub seed: u64 = 0;
+    }
+}
+
+impl UnseenPairs {
+    /// The pairs. `datasets` is `paths.datasets`, `unseen` what the data's split set aside,
+    /// `seed` the experiment's.
+    ///
+    /// # Errors
+    /// No unseen identities and no `root`, a `root` without images, and those of [`generate`].
+    pub fn build(&self, datasets: &Path, unseen: Option<&Dataset>, seed: u64) -> Result<PairSet> {
+        let UnseenPairs { root, pairs, folds, seed: own } = self;
+        let scanned = match root.raw.as_os_str().is_empty() {
+            true => None,
+            false => Some(crate::data::scan::scan(&root.resolve(datasets))?.dataset()),
+        };
+        let Some(faces) = scanned.as_ref().or(unseen) else {
+            return Err(Error::input("the data's split sets no identities aside").help(
+                "split the data so that some identities are unseen, or name a `root` folder",
+            ));
+        };
+        let (images, labels): (Vec<PathBuf>, Vec<i64>) =
+            faces.items.iter().map(|item| (item.path.clone(), item.label)).unzip();
+        generate(&images, &labels, *pairs, *folds, seed.wrapping_add(*own))
+    }
+}
 
 /// Draws `pairs` pairs of images, half of them genuine, as many of each in every fold, none
 /// twice. Identities take turns, so that one with many images has no more pairs than one with

@@ -7,6 +7,7 @@
 //! Differs from the reference in: any image extension is accepted.
 
 use super::pairs::{PairSet, PairSetBuilder};
+use crate::config::DatasetPath;
 use crate::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -14,13 +15,46 @@ use std::path::{Path, PathBuf};
 /// Extensions that count as images.
 const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "bmp", "webp", "pgm", "ppm", "pnm"];
 
-/// What to do about images that a pairs file names and the folder lacks.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub enum Missing {
-    /// Stop and list them.
-    Error,
-    /// Drop their pairs, each within its own fold, and say how many.
-    Skip,
+crate::config_choice! {
+    /// What to do about images that a pairs file names and the folder lacks.
+    pub enum Missing {
+        /// Stop and list them.
+        Error = "error",
+        /// Drop their pairs, each within its own fold, and say how many.
+        Skip = "skip",
+    }
+}
+
+crate::config_struct! {
+    /// A folder of LFW's form and its pairs file (Huang et al. 2007): the standard protocol.
+    pub struct Lfw {
+        /// Folder with one folder per person: `name/name_0001.jpg`.
+        pub root: DatasetPath = DatasetPath::default();
+        /// The pairs file; empty: `pairs.txt` in `root`.
+        pub pairs: DatasetPath = DatasetPath::default();
+        /// What to do where images of the pairs file are not there.
+        pub missing: Missing = Missing::Error;
+    }
+}
+
+impl Lfw {
+    /// The pairs; `datasets` is `paths.datasets`.
+    ///
+    /// # Errors
+    /// No `root` stated, and those of [`from_lfw`].
+    pub fn build(&self, datasets: &Path) -> Result<PairSet> {
+        let Lfw { root, pairs, missing } = self;
+        if root.raw.as_os_str().is_empty() {
+            return Err(Error::input("`root` is not stated")
+                .help("name the folder of images: root = \"lfw\""));
+        }
+        let root = root.resolve(datasets);
+        let pairs = match pairs.raw.as_os_str().is_empty() {
+            true => root.join("pairs.txt"),
+            false => pairs.resolve(datasets),
+        };
+        from_lfw(&root, &pairs, *missing)
+    }
 }
 
 /// An image as pairs files name it: person and number.
