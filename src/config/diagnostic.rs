@@ -46,7 +46,7 @@ pub struct Diagnostic {
 /// Everything wrong with an experiment, found in one pass.
 #[derive(Clone, Debug, Default)]
 pub struct Diagnostics {
-    /// The experiment file, for the last line.
+    /// The experiment file, for the last line; may be empty.
     pub file: String,
     pub list: Vec<Diagnostic>,
 }
@@ -85,7 +85,10 @@ impl Diagnostics {
             1 => "1 error".to_string(),
             n => format!("{n} errors"),
         };
-        out.push_str(&format!("{count} in {}", self.file));
+        out.push_str(&count);
+        if !self.file.is_empty() {
+            out.push_str(&format!(" in {}", self.file));
+        }
         out
     }
 }
@@ -98,6 +101,12 @@ impl fmt::Display for Diagnostics {
 }
 
 impl std::error::Error for Diagnostics {}
+
+impl From<Diagnostic> for crate::Error {
+    fn from(diagnostic: Diagnostic) -> Self {
+        Diagnostics { file: String::new(), list: vec![diagnostic] }.into()
+    }
+}
 
 /// A diagnostic as miette draws it.
 #[derive(Debug)]

@@ -40,6 +40,21 @@ pub struct Loaded<R> {
     pub file: PathBuf,
 }
 
+/// The lowest layer, with a comment for every key.
+pub const DEFAULTS: &str = include_str!("defaults.toml");
+
+/// Reads an experiment.
+pub fn load<R: Field>(request: &Request) -> Result<Loaded<R>> {
+    load_as(request, DEFAULTS)
+}
+
+/// Reads a text as if it were the file `name`, such as a run's resolved configuration: nothing
+/// of the environment takes part.
+pub fn load_str<R: Field>(name: &str, text: &str, sets: &[String]) -> Result<Loaded<R>> {
+    let request = Request { file: name.into(), sets: sets.to_vec(), environment: Vec::new() };
+    load_text(&request, text, DEFAULTS)
+}
+
 /// Reads the file of `request` over `defaults`, the text of the lowest layer.
 pub fn load_as<R: Field>(request: &Request, defaults: &str) -> Result<Loaded<R>> {
     let text = read_file(&request.file)?;

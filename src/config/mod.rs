@@ -1,4 +1,8 @@
-//! Configuration.
+//! Configuration: from TOML, environment and options to one checked struct.
+//!
+//! Layers, lowest first: `defaults.toml`, base files, the experiment file, `ARCRUN_SET_*`, `--set`.
+//! Parts declare their keys with [`config_struct!`](crate::config_struct); [`load`] merges the
+//! layers, reads them and reports every mistake with its place.
 
 pub mod check;
 mod dataset_path;
@@ -18,7 +22,7 @@ pub use diagnostic::{Diagnostic, Diagnostics, Place};
 pub use field::{Context, Field, Fields, Reader};
 pub use figment::value::Value;
 pub use layers::read_file;
-pub use load::{Loaded, Request, load_as, load_text, to_toml};
+pub use load::{DEFAULTS, Loaded, Request, load, load_as, load_str, load_text, to_toml};
 pub use overrides::resolve;
 pub use provenance::{Entry, Layer, Provenance};
 pub use shape::{

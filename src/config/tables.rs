@@ -119,7 +119,7 @@ crate::config_struct! {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Request, load_text};
+    use super::super::{DEFAULTS, Field, Shape, default_value, load_str};
     use super::*;
 
     crate::config_struct! {
@@ -135,9 +135,42 @@ mod tests {
     }
 
     fn load(text: &str) -> crate::Result<Tables> {
-        let file = PathBuf::from("x.toml");
-        let request = Request { file, sets: vec![], environment: vec![] };
-        load_text::<Tables>(&request, text, "").map(|loaded| loaded.experiment)
+        load_str("x.toml", text, &[]).map(|loaded| loaded.experiment)
+    }
+
+    /// Lines that `defaults.toml` and the structs' defaults do not share; of a family only the
+    /// kind belongs there.
+    fn differences(
+        path: &str,
+        shape: &Shape,
+        default: &toml::Value,
+        stated: Option<&toml::Value>,
+        found: &mut Vec<String>,
+    ) {
+        let keys: Vec<(&str, Shape)> = match shape {
+            Shape::Table(table) => table().keys.into_iter().map(|k| (k.name, k.shape)).collect(),
+            Shape::Family(_) => vec![("kind", Shape::Leaf("string"))],
+            _ if stated == Some(default) => return,
+            _ => return found.push(format!("{path} = {default}, defaults.toml: {stated:?}")),
+        };
+        for name in stated.and_then(|s| s.as_table()).into_iter().flat_map(|t| t.keys()) {
+            if !keys.iter().any(|(key, _)| key == name) {
+                found.push(format!("{path}.{name} is no key"));
+            }
+        }
+        for (name, shape) in &keys {
+            let path = format!("{path}.{name}");
+            differences(&path, shape, &default[*name], stated.and_then(|s| s.get(name)), found);
+        }
+    }
+
+    #[test]
+    fn defaults_file_agrees_with_the_structs() {
+        let stated: toml::Value = toml::from_str(DEFAULTS).unwrap();
+        let mut found = Vec::new();
+        let default = default_value(&Tables::default());
+        differences("", &Tables::shape(), &default, Some(&stated), &mut found);
+        assert!(found.is_empty(), "{found:#?}");
     }
 
     #[test]
