@@ -183,8 +183,11 @@ pub fn draw_beard(canvas: &mut Canvas, posed: &Posed, identity: &Identity) {
             let patch = ellipse(dx, dy - 0.5 * (head.chin - my) - 0.05, w * 0.95, 0.30);
             d = d.min(if sides { jaw_strip(dx, dy, w) } else { patch });
         }
-        let lips = ellipse(dx, dy, w * 0.95, 0.11);
-        let d = d.max(-lips).max(posed.outline(x, y) - 0.02);
+        let d = d.max(-ellipse(dx, dy, w * 0.95, 0.11));
+        if edge.cover(d - 0.02) == 0.0 {
+            return Ink::default();
+        }
+        let d = d.max(posed.outline(x, y) - 0.02);
         let soft = smooth(0.03, -0.03, d);
         let strands = 0.88 + 0.12 * (dx * 60.0 + dy * 9.0).sin();
         Ink::new(shade(colour, strands), density * soft * edge.cover(d - 0.02))

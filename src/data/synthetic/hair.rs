@@ -73,14 +73,6 @@ pub fn draw_front_hair(canvas: &mut Canvas, posed: &Posed, hair: &Hair) {
     let low = [-reach, -head.crown - volume - 0.15];
     let deep = shade(hair.colour, 0.62);
     canvas.paint(&posed.frame, low, [reach, lowest.max(0.1) + 0.2], |x, y, edge| {
-        let lift = volume * smooth(0.35, -0.5, y);
-        let mut outer = posed.outline(x, y) - lift - 0.012;
-        if outer > 0.1 {
-            return Ink::default();
-        }
-        if hair.style == Curly {
-            outer += curls(x, y);
-        }
         let u = (x - cx) / head.half_width;
         let opening = match hair.style {
             Crop | Curly => line + 0.10 * u * u + 2.4 * (u.abs() - 0.72).max(0.0),
@@ -100,9 +92,13 @@ pub fn draw_front_hair(canvas: &mut Canvas, posed: &Posed, hair: &Hair) {
             }
             Bald => y,
         };
-        let ends = y - lowest;
-        let d = outer.max((y - opening) * 0.75).max(ends);
-        let cover = edge.cover(d);
+        let face = ((y - opening) * 0.75).max(y - lowest);
+        if edge.cover(face) == 0.0 {
+            return Ink::default();
+        }
+        let lift = volume * smooth(0.35, -0.5, y);
+        let locks = if hair.style == Curly { curls(x, y) } else { 0.0 };
+        let cover = edge.cover(face.max(posed.outline(x, y) - lift - 0.012 + locks));
         if cover == 0.0 {
             return Ink::default();
         }

@@ -68,7 +68,7 @@ impl<'a> Posed<'a> {
         (pj + qj - 1.0) / (gx * gx + gy * gy).sqrt().max(0.5)
     }
 
-    /// Whether a point above the surface turns away from the viewer.
+    /// Sine of the yaw: positive when the face is turned to the right of the picture.
     pub fn turned(&self) -> f32 {
         self.sin_yaw
     }
@@ -79,7 +79,7 @@ pub fn draw_body(canvas: &mut Canvas, posed: &Posed, identity: &Identity, scene:
     let (neck, chin) = (posed.head.neck, posed.head.chin);
     let shadow = shade(identity.skin, 0.62);
     let skin = shade(identity.skin, 0.93);
-    canvas.paint(&posed.frame, [-neck - 0.1, 0.4], [neck + 0.1, 2.6], |x, y, edge| {
+    canvas.paint(&posed.frame, [-neck - 0.3, 0.6], [neck + 0.3, 2.6], |x, y, edge| {
         let width = neck + 0.25 * smooth(chin, chin + 0.6, y);
         let under = smooth(chin + 0.42, chin - 0.02, y);
         Ink::new(mix(skin, shadow, under), edge.cover(x.abs() - width))

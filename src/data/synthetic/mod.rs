@@ -1,6 +1,6 @@
 //! Synthetic faces: a procedurally drawn data set of people who do not exist.
 //!
-//! An [`Identity`] fixes geometry, skin, eyes, brows, nose, mouth and hair; a [`Scene`] draws
+//! An [`Identity`] fixes geometry, skin, eyes, brows, nose, mouth and hair; a scene draws
 //! pose, expression, light, background, clothes, glasses, hat and noise anew for every image.
 //! [`render`] paints one image, [`generate`] writes a data set of real JPEG files in the layout
 //! of VGGFace2 with an LFW-form `pairs.txt` over identities that training never sees.
@@ -17,7 +17,6 @@ mod scene;
 mod writer;
 
 pub use identity::Identity;
-pub use scene::Scene;
 pub use writer::{Recipe, generate, is_complete};
 
 use image::RgbImage;
@@ -25,6 +24,7 @@ use image::RgbImage;
 use dice::Dice;
 use draw::Canvas;
 use head::Posed;
+use scene::Scene;
 
 /// Image `image` (counted from 0) of an identity, `size` x `size` pixels. The same arguments
 /// give the same pixels.

@@ -107,7 +107,7 @@ impl Scene {
             pose: Pose {
                 shift: [dice.around(0.09), dice.around(0.09)],
                 roll: dice.around(0.30),
-                yaw: dice.around(0.55),
+                yaw: dice.around(0.44),
                 pitch: dice.around(0.22),
                 scale: dice.between(0.68, 0.82),
             },
@@ -116,8 +116,8 @@ impl Scene {
             background: background(dice),
             clothes: [dice.colour(), dice.colour()],
             glasses: dice.chance(glasses).then(|| worn_glasses(dice)),
-            hat: dice.chance(0.2).then(|| hat(dice)),
-            noise: dice.between(0.0, 0.035),
+            hat: dice.chance(0.15).then(|| hat(dice)),
+            noise: dice.between(0.0, 0.03),
             blur: if dice.chance(0.3) { dice.between(0.2, 1.0) } else { 0.0 },
             grain: dice.word(),
         }
@@ -179,7 +179,7 @@ fn background(dice: &mut Dice) -> Background {
 
 fn worn_glasses(dice: &mut Dice) -> Glasses {
     let half_height = dice.between(0.13, 0.21);
-    let sun = dice.chance(0.12);
+    let sun = dice.chance(0.08);
     Glasses {
         half_width: dice.between(0.20, 0.27),
         half_height,
