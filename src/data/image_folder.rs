@@ -130,8 +130,8 @@ impl Reading {
 
     fn by_image(mut self, root: &Path) -> Result<Splits> {
         let folder = self.read(root)?;
-        let train = self.divide(&folder, folder.identities.iter(), self.shares)?;
-        Ok(Splits { unseen: None, notes: self.notes, ..train })
+        let splits = self.divide(&folder, folder.identities.iter(), self.shares)?;
+        Ok(Splits { notes: self.notes, ..splits })
     }
 
     fn by_identity(mut self, root: &Path) -> Result<Splits> {

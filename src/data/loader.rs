@@ -134,7 +134,7 @@ impl Iterator for EpochIter {
     type Item = Result<Batch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let batch = self.pipeline.next()?;
+        let batch = self.pipeline.take()?;
         if batch.is_err() {
             self.pipeline.stop();
         }

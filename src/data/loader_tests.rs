@@ -109,7 +109,7 @@ fn a_broken_image_is_replaced_from_its_identity_and_named_once() {
     assert_eq!(batches(&loader_7, 1, 0), batches(&reference, 1, 0));
     let (mut seen, mut bobs) = (0, 0);
     for batch in &batches_1 {
-        assert_eq!(batch.indices.contains(&9), false);
+        assert!(!batch.indices.contains(&9));
         seen += batch.len();
         bobs += batch.labels.iter().filter(|label| **label == 1).count();
     }

@@ -80,7 +80,7 @@ impl<T: Send + 'static> Pipeline<T> {
     ///
     /// # Panics
     /// If a worker panicked.
-    pub fn next(&mut self) -> Option<T> {
+    pub fn take(&mut self) -> Option<T> {
         let mut state = self.shared.lock();
         loop {
             let wanted = state.wanted;

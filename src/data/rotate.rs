@@ -39,12 +39,12 @@ impl Rotator {
             let row = y * width..(y + 1) * width;
             let (red, green, blue) =
                 (&mut red[row.clone()], &mut green[row.clone()], &mut blue[row]);
-            for x in 0..width {
+            for (x, ((red, green), blue)) in red.iter_mut().zip(green).zip(blue).enumerate() {
                 let source_x = left_x + cos * x as f32;
                 let source_y = left_y - sin * x as f32;
                 let inside = (0.0..w).contains(&source_x) && (0.0..h).contains(&source_y);
                 if !inside && fill == RotationFill::Black {
-                    (red[x], green[x], blue[x]) = (0, 0, 0);
+                    (*red, *green, *blue) = (0, 0, 0);
                     continue;
                 }
                 // The border shifts by one pixel, so these are not negative; the last pixel's
@@ -56,14 +56,13 @@ impl Rotator {
                 let corner = line * stride + column;
                 let upper = &self.padded[corner..corner + 2];
                 let lower = &self.padded[corner + stride..corner + stride + 2];
-                let mut value = [0.0; 4];
-                for c in 0..4 {
+                let value: [f32; 4] = std::array::from_fn(|c| {
                     let above = upper[0][c] + (upper[1][c] - upper[0][c]) * fx;
                     let below = lower[0][c] + (lower[1][c] - lower[0][c]) * fx;
-                    value[c] = above + (below - above) * fy;
-                }
+                    above + (below - above) * fy
+                });
                 // Truncated, not rounded, as PIL does.
-                (red[x], green[x], blue[x]) = (value[0] as u8, value[1] as u8, value[2] as u8);
+                (*red, *green, *blue) = (value[0] as u8, value[1] as u8, value[2] as u8);
             }
         }
     }
