@@ -207,7 +207,7 @@ fn child(name: &str, run: &Path, before: &str) -> Command {
     command.args([
         "--ignored",
         "--exact",
-        &format!("{}::{name}", module_path!()["arcrun::".len()..]),
+        &format!("{}::{name}", &module_path!()["arcrun::".len()..]),
     ]);
     command.env("RUN", run).stdout(Stdio::null()).stderr(Stdio::null());
     command

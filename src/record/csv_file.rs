@@ -4,7 +4,7 @@ use crate::checkpoint::durable;
 use crate::{Error, Result};
 use csv::StringRecord;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The shortest text that reads back as the same number; `NaN` and `inf` as they are.

@@ -191,8 +191,7 @@ mod tests {
         assert_eq!(git(folder), None);
         let run = |line: &str| {
             let line = format!("git -c user.name=a -c user.email=a@b {line}");
-            let status = Command::new("sh").args(["-c", &line]).current_dir(folder);
-            output(status).is_some()
+            output(Command::new("sh").args(["-c", &line]).current_dir(folder)).is_some()
         };
         if !run("init") {
             eprintln!("skipped: no git");
