@@ -182,6 +182,13 @@ char *arcrun_fused_adam(size_t count, arcrun_tensors params, arcrun_tensors grad
   });
 }
 
+char *arcrun_channels_last(arcrun_tensor images, arcrun_tensor out) {
+  return guarded([&] {
+    *static_cast<at::Tensor *>(out) =
+        static_cast<at::Tensor *>(images)->contiguous(at::MemoryFormat::ChannelsLast);
+  });
+}
+
 char *arcrun_clear_gradients(size_t count, arcrun_tensors tensors) {
   return guarded([&] {
     for (auto &tensor : list(count, tensors)) tensor.mutable_grad().reset();

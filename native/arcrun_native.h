@@ -57,6 +57,9 @@ char *arcrun_fused_adam(size_t count, arcrun_tensors params, arcrun_tensors grad
                         arcrun_tensors exp_avgs, arcrun_tensors exp_avg_sqs, size_t max_count,
                         arcrun_tensors max_exp_avg_sqs, int64_t step, arcrun_adam options);
 
+/* The images [N, C, H, W] with N, H, W, C in memory. */
+char *arcrun_channels_last(arcrun_tensor images, arcrun_tensor out);
+
 /* Drops the gradients of leaf tensors: their next backward pass allocates, it does not add. */
 char *arcrun_clear_gradients(size_t count, arcrun_tensors tensors);
 

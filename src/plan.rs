@@ -37,9 +37,6 @@ impl Plan {
         for (key, message) in experiment.optimizer.validate() {
             refuse(&format!("optimizer.{key}"), message);
         }
-        for (key, message) in experiment.preprocess.validate() {
-            refuse(&format!("preprocess.{key}"), message);
-        }
         if experiment.name.is_empty() {
             let stem = file.file_stem().unwrap_or_default();
             experiment.name = stem.to_string_lossy().into_owned();

@@ -98,9 +98,12 @@ pub enum Command {
     Eval {
         #[arg(value_name = "RUN_DIR|EXPERIMENT")]
         target: PathBuf,
-        /// latest, min-loss, the number of an epoch, or all.
-        #[arg(long, default_value = "min-loss")]
-        checkpoint: String,
+        /// Of a run: latest, min-loss (the default), the number of an epoch, or all.
+        #[arg(long)]
+        checkpoint: Option<String>,
+        /// Appends the scores to this CSV file too.
+        #[arg(long, value_name = "FILE.csv")]
+        output: Option<PathBuf>,
         #[command(flatten)]
         settings: Settings,
     },
@@ -115,37 +118,61 @@ pub enum Command {
 #[derive(Debug, Subcommand)]
 pub enum DataCommand {
     /// Draws synthetic faces: JPEG files in folders by identity, and pairs of unseen identities.
-    Synth {
-        /// The folder to make.
-        output: PathBuf,
-        /// Identities to train on.
-        #[arg(long, default_value_t = 100)]
-        identities: usize,
-        /// Images of each identity.
-        #[arg(long, default_value_t = 20)]
-        images: usize,
-        /// Identities never trained on, for the pairs.
-        #[arg(long, default_value_t = 50)]
-        unseen: usize,
-        /// Width and height in pixels.
-        #[arg(long, default_value_t = 112)]
-        size: usize,
-        #[arg(long, default_value_t = 0)]
-        seed: u64,
-    },
+    Synth(SynthArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct SynthArgs {
+    /// The folder to make.
+    pub output: PathBuf,
+    /// Identities to train on.
+    #[arg(long, default_value_t = 200)]
+    pub identities: usize,
+    /// Images of each identity.
+    #[arg(long, default_value_t = 20)]
+    pub images: usize,
+    /// Identities never trained on, for the pairs.
+    #[arg(long, default_value_t = 50)]
+    pub unseen: usize,
+    /// Images of each of them.
+    #[arg(long, default_value_t = 10)]
+    pub unseen_images: usize,
+    /// Width and height in pixels.
+    #[arg(long, default_value_t = 112)]
+    pub size: usize,
+    /// Lines in pairs.txt, half of them genuine; a multiple of 20.
+    #[arg(long, default_value_t = 1000)]
+    pub pairs: usize,
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Also draws a sheet of the first identities (rows) to this PNG.
+    #[arg(long, value_name = "FILE.png")]
+    pub contact_sheet: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum BenchCommand {
     /// Images/s of forward, backward and optimizer.
-    Step {
-        experiment: PathBuf,
-        /// Steps that are measured.
-        #[arg(long, default_value_t = 20)]
-        steps: usize,
-        #[command(flatten)]
-        settings: Settings,
-    },
+    Step(BenchStepArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct BenchStepArgs {
+    pub experiment: PathBuf,
+    /// Steps that are measured.
+    #[arg(long, default_value_t = 20)]
+    pub steps: usize,
+    /// Steps before them.
+    #[arg(long, default_value_t = 3)]
+    pub warm_up: usize,
+    /// Classes of the loss; the data set is not opened.
+    #[arg(long, default_value_t = 1000)]
+    pub classes: usize,
+    /// One line of JSON.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub settings: Settings,
 }
 
 /// Where `--continue-train` starts.
@@ -352,8 +379,8 @@ mod tests {
     #[test]
     fn commands() {
         let cli = parse("run data synth out --seed 4").unwrap();
-        let Some(Command::Data(DataCommand::Synth { seed, .. })) = cli.command else { panic!() };
-        assert_eq!(seed, 4);
+        let Some(Command::Data(DataCommand::Synth(args))) = cli.command else { panic!() };
+        assert_eq!(args.seed, 4);
         let cli = parse("run explain lr x.toml --set lr=1 -v").unwrap();
         assert!(matches!(cli.command, Some(Command::Explain { .. })) && cli.verbose);
         assert!(parse("run check").is_err());

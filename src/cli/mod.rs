@@ -1,9 +1,165 @@
-//! The command line.
+//! The command line: what was typed becomes calls into the library, errors become exit codes.
 
 pub mod args;
+mod bench;
+mod check;
+mod eval;
 pub mod explain;
 pub mod parts;
+pub mod progress;
+mod synth;
 
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+use crate::config::{Experiment, Field, Loaded, Request, families, load};
+use crate::plan::Plan;
+use crate::record::Verbosity;
+use crate::train::signals::StopFlag;
+use crate::train::{self, Continue};
+use crate::{Error, Result};
+use args::{BenchCommand, Cli, Command, ContinueFrom, DataCommand, Settings, TrainArgs};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Runs the program on the process's arguments.
+pub fn main() -> ExitCode {
+    let argv = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
+    let cli = match args::parse(argv, &Experiment::shape()) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing more can be said where printing fails.
+            let _ = error.print();
+            return ExitCode::from(error.exit_code() as u8);
+        }
+    };
+    // A panic is a bug; its message has been printed by the panic hook.
+    let result = std::panic::catch_unwind(|| dispatch(cli)).unwrap_or_else(|_| {
+        Err(Error::failed("arcrun panicked: this is a bug in arcrun, not in your input"))
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// An error with its remedy, on stderr.
+fn report(error: &Error) {
+    match error {
+        Error::Config(diagnostics) => eprint!("{diagnostics}"),
+        Error::Input { message, help }
+        | Error::Failed { message, help }
+        | Error::Diverged { message, help } => {
+            eprintln!("error: {message}");
+            help.iter().for_each(|help| eprintln!("  help: {help}"));
+        }
+        Error::Stopped { message, help } => {
+            eprintln!("{message}");
+            help.iter().for_each(|help| eprintln!("{help}"));
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<()> {
+    let verbosity = match (cli.quiet, cli.verbose) {
+        (true, _) => Verbosity::Quiet,
+        (_, true) => Verbosity::Verbose,
+        _ => Verbosity::Normal,
+    };
+    match cli.command {
+        None => train(&cli.train, verbosity),
+        Some(Command::Check { files, settings }) => check::check(&files, &settings),
+        Some(Command::Parts { family }) => say(&match family {
+            None => parts::overview(&families()),
+            Some(name) => parts::family(&families(), &name)?,
+        }),
+        Some(Command::Explain { key, file, settings }) => {
+            let loaded: Loaded = load(&request(&file, &settings))?;
+            say(&explain::explain(&loaded, &key)?)
+        }
+        Some(Command::Eval { target, checkpoint, output, settings }) => {
+            eval::eval(&target, checkpoint.as_deref(), output.as_deref(), &settings, verbosity)
+        }
+        Some(Command::Data(DataCommand::Synth(options))) => synth::synth(&options, verbosity),
+        Some(Command::Bench(BenchCommand::Step(options))) => bench::step(&options),
+    }
+}
+
+/// Results go to stdout. A reader that has gone away (`| head`) is not an error.
+pub(crate) fn say(text: &str) -> Result<()> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::failed(format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn request(file: &Path, settings: &Settings) -> Request {
+    Request { sets: settings.sets(), ..Request::new(file) }
+}
+
+/// Plans every experiment before the first one starts, then runs them one after the other. A
+/// failed one does not keep the next from running; the first failure decides the exit code.
+fn train(args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
+    let files = args::experiment_files(&args.experiments)?;
+    if files.len() > 1 && args.run_dir.is_some() {
+        return Err(Error::input("--run-dir names one folder, but there are several experiments"));
+    }
+    let loaded: Vec<Loaded> = all(&files, |file| load(&request(file, &args.settings)))?;
+    if args.print_config {
+        return loaded.iter().try_for_each(|loaded| say(&loaded.experiment.to_toml()));
+    }
+    let mut plans = Vec::new();
+    for loaded in loaded {
+        plans.push(Plan::new(loaded)?);
+    }
+    if args.dry_run {
+        return plans.iter().try_for_each(|plan| say(&check::dry_run(plan)?));
+    }
+    let stop = StopFlag::listen()?;
+    let options = train::Options {
+        continue_train: args.continue_train.as_ref().map(|from| match from {
+            ContinueFrom::Latest => Continue::Latest,
+            ContinueFrom::MinLoss => Continue::MinLoss,
+            ContinueFrom::Auto => Continue::Auto,
+            ContinueFrom::Path(path) => Continue::Path(path.clone()),
+        }),
+        run_dir: args.run_dir.clone(),
+        verbosity,
+    };
+    let mut first = Ok(());
+    let count = plans.len();
+    for plan in plans {
+        match train::run(&plan, &options, &stop) {
+            Ok(_) => {}
+            Err(error @ Error::Stopped { .. }) => return Err(error),
+            Err(error) if count == 1 => return Err(error),
+            Err(error) => {
+                report(&error);
+                if first.is_ok() {
+                    first = Err(error);
+                }
+            }
+        }
+    }
+    first.map_err(|_: Error| ()).or_else(|()| {
+        Err(Error::failed("not every experiment finished: see above"))
+    })
+}
+
+/// Every result, or every error: the files are independent of each other.
+fn all<T>(files: &[PathBuf], each: impl Fn(&Path) -> Result<T>) -> Result<Vec<T>> {
+    let mut good = Vec::new();
+    let mut bad = Vec::new();
+    for file in files {
+        match each(file) {
+            Ok(value) => good.push(value),
+            Err(error) => bad.push(error),
+        }
+    }
+    let Some(last) = bad.pop() else { return Ok(good) };
+    bad.iter().for_each(report);
+    Err(last)
 }

@@ -1,9 +1,10 @@
 //! The root of an experiment: every table of the TOML file.
 
+use super::shape::{Family, FamilyInfo};
 use super::tables::{Checkpoint, Loader, Paths, Record, Train};
 use crate::backbone::BackboneConfig;
 use crate::data::{Augmentation, DataConfig, PreprocessConfig};
-use crate::evaluate::Evaluate;
+use crate::evaluate::{Evaluate, SetConfig};
 use crate::head::HeadConfig;
 use crate::loss::LossConfig;
 use crate::optimizer::OptimizerConfig;
@@ -45,4 +46,23 @@ crate::config_struct! {
         /// What is written down while it runs.
         pub record: Record = Record::default();
     }
+}
+
+impl Experiment {
+    /// The resolved experiment as a file that reads back to the same values.
+    pub fn to_toml(&self) -> String {
+        super::to_toml(self)
+    }
+}
+
+/// Every family of parts, for `run parts`.
+pub fn families() -> Vec<FamilyInfo> {
+    vec![
+        DataConfig::family(),
+        BackboneConfig::family(),
+        LossConfig::family(),
+        OptimizerConfig::family(),
+        SchedulerConfig::family(),
+        SetConfig::family(),
+    ]
 }

@@ -34,7 +34,7 @@ impl Request {
 
 /// A configuration and where each of its values comes from.
 #[derive(Clone, Debug)]
-pub struct Loaded<R> {
+pub struct Loaded<R = super::Experiment> {
     pub experiment: R,
     pub provenance: Provenance,
     pub file: PathBuf,

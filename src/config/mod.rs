@@ -7,6 +7,7 @@
 pub mod check;
 mod dataset_path;
 mod diagnostic;
+mod experiment;
 mod field;
 mod layers;
 mod load;
@@ -18,6 +19,7 @@ pub mod tables;
 mod text;
 
 pub use dataset_path::DatasetPath;
+pub use experiment::{Experiment, families};
 pub use diagnostic::{Diagnostic, Diagnostics, Place};
 pub use field::{Context, Field, Fields, Reader};
 pub use figment::value::Value;

@@ -34,7 +34,7 @@ pub use dataset::{Dataset, Item, Splits};
 pub use image_folder::{Fractions, ImageFolder, Split};
 pub use labels::LabelMap;
 pub use loader::{Batch, EpochIter, Loader, LoaderOptions};
-pub use preprocess::{Preprocess, Resize};
+pub use preprocess::{Preprocess, PreprocessConfig, Resize};
 pub use render::Renderer;
 pub use skipped::{OnCorrupt, Skipped};
 pub use synthetic_faces::SyntheticFaces;

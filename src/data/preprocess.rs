@@ -15,6 +15,37 @@ crate::config_choice! {
     }
 }
 
+crate::config_struct! {
+    /// How an image becomes network input: brought to a size, then (x / 255 - mean) / std.
+    pub struct PreprocessConfig {
+        /// Height of the input, pixels.
+        pub height: usize = 112, between(8, 4096);
+        /// Width of the input, pixels.
+        pub width: usize = 112, between(8, 4096);
+        /// How an image of another shape is brought to that size.
+        pub resize: Resize = Resize::Stretch;
+        /// Mean of each channel (red, green, blue), in units of the 0 to 1 range.
+        pub mean: Vec<f64> = vec![0.5, 0.5, 0.5], that("three numbers", |v: &Vec<f64>| v.len() == 3);
+        /// Standard deviation of each channel, in the same units.
+        pub std: Vec<f64> = vec![0.5, 0.5, 0.5],
+            that("three numbers above 0", |v: &Vec<f64>| v.len() == 3 && v.iter().all(|s| *s > 0.0));
+    }
+}
+
+impl PreprocessConfig {
+    pub fn build(&self) -> Preprocess {
+        let PreprocessConfig { height, width, resize, mean, std } = self;
+        let channels = |values: &[f64]| [0, 1, 2].map(|channel| values[channel] as f32);
+        Preprocess {
+            height: *height,
+            width: *width,
+            resize: *resize,
+            mean: channels(mean),
+            std: channels(std),
+        }
+    }
+}
+
 /// What the network expects of its input. `mean` and `std` are per channel, in units of the 0 to
 /// 1 range; they are applied on the device, the loader delivers bytes.
 #[derive(Clone, Debug, PartialEq)]

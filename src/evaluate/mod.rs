@@ -15,6 +15,7 @@ pub use lfw::{Lfw, Missing, from_lfw};
 pub use pairs::{Pair, PairSet};
 pub use verification::{Metric, VerificationResult, score, verify};
 
+use crate::config::DatasetPath;
 use crate::data::Dataset;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
@@ -44,6 +45,14 @@ crate::config_family! {
     }
 }
 
+/// What to do with a set whose folder is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent {
+    /// Leave the set out and say so: no training is refused for want of a benchmark.
+    LeaveOut,
+    Refuse,
+}
+
 /// The pairs of every set, by name, and what the user should be told about them. `datasets` is
 /// `paths.datasets`, `unseen` the identities set aside by the data's split.
 ///
@@ -54,11 +63,19 @@ pub fn prepare(
     datasets: &Path,
     unseen: Option<&Dataset>,
     seed: u64,
+    absent: Absent,
 ) -> Result<(Vec<(String, PairSet)>, Vec<String>)> {
     let mut sets = Vec::new();
     let mut notes = Vec::new();
     for (name, set) in &config.sets {
         let key = format!("evaluate.sets.{name}");
+        let root = set.root();
+        let place = root.resolve(datasets);
+        let stated = !root.raw.as_os_str().is_empty();
+        if absent == Absent::LeaveOut && stated && !place.exists() {
+            notes.push(format!("{key} is left out: there is no {}", place.display()));
+            continue;
+        }
         let pairs = match set {
             SetConfig::Lfw(lfw) => lfw.build(datasets),
             SetConfig::UnseenPairs(unseen_pairs) => unseen_pairs.build(datasets, unseen, seed),
@@ -68,6 +85,16 @@ pub fn prepare(
         sets.push((name.clone(), pairs));
     }
     Ok((sets, notes))
+}
+
+impl SetConfig {
+    /// The folder of the set's images.
+    fn root(&self) -> &DatasetPath {
+        match self {
+            SetConfig::Lfw(set) => &set.root,
+            SetConfig::UnseenPairs(set) => &set.root,
+        }
+    }
 }
 
 fn in_set(key: &str, error: Error) -> Error {
@@ -98,11 +125,23 @@ mod tests {
         config.sets.insert("b".into(), SetConfig::Lfw(lfw));
         let drawn = UnseenPairs { root: faces, pairs: 2, folds: 1, ..UnseenPairs::default() };
         config.sets.insert("a".into(), SetConfig::UnseenPairs(drawn));
-        let (sets, notes) = prepare(&config, folder.path(), None, 0).unwrap();
+        let (sets, notes) = prepare(&config, folder.path(), None, 0, Absent::Refuse).unwrap();
         let counts: Vec<_> =
             sets.iter().map(|(name, set)| (name.as_str(), set.pairs.len())).collect();
         assert_eq!(counts, [("a", 2), ("b", 1)]);
         assert!(notes[0].starts_with("evaluate.sets.b: 1 of 2 pairs skipped"), "{notes:?}");
+    }
+
+    #[test]
+    fn an_absent_benchmark_is_left_out_aloud_or_refused() {
+        let root = DatasetPath { raw: "nowhere".into(), base: "none".into() };
+        let mut config = Evaluate::default();
+        config.sets.insert("x".into(), SetConfig::Lfw(Lfw { root, ..Lfw::default() }));
+        let (sets, notes) =
+            prepare(&config, Path::new("."), None, 0, Absent::LeaveOut).unwrap();
+        assert!(sets.is_empty() && notes[0].contains("evaluate.sets.x is left out"), "{notes:?}");
+        let error = prepare(&config, Path::new("."), None, 0, Absent::Refuse).unwrap_err();
+        assert!(error.to_string().contains("evaluate.sets.x"), "{error}");
     }
 
     #[test]
@@ -113,7 +152,7 @@ mod tests {
         ] {
             let mut config = Evaluate::default();
             config.sets.insert("x".into(), set);
-            let error = prepare(&config, Path::new("."), None, 0).unwrap_err();
+            let error = prepare(&config, Path::new("."), None, 0, Absent::Refuse).unwrap_err();
             assert!(error.to_string().contains(expected), "{error}");
         }
     }

@@ -3,7 +3,8 @@
 //! Progress goes to stderr, the summary to stdout. Where stderr is no terminal there is one plain
 //! line per epoch.
 
-use super::{EpochRow, Event, Metric, Sink, Status, StepRow};
+use super::{EpochRow, Event, Sink, Status, StepRow};
+use crate::evaluate::Metric;
 use crate::Result;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt::Write as _;

@@ -119,6 +119,16 @@ pub fn truncate_after(path: &Path, mut keep: impl FnMut(&StringRecord) -> bool) 
     Ok(rows)
 }
 
+/// Cuts a CSV file to its first `rows` rows; see [`truncate_after`].
+pub fn truncate_rows(path: &Path, rows: u64) -> Result<u64> {
+    let mut left = rows;
+    truncate_after(path, |_| {
+        let keep = left > 0;
+        left = left.saturating_sub(1);
+        keep
+    })
+}
+
 /// Cuts a file whose rows carry a count (step or epoch) in the column `column`, after `last`.
 pub fn truncate_at(path: &Path, column: usize, last: u64) -> Result<u64> {
     truncate_after(path, |row| {

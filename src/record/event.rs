@@ -1,6 +1,7 @@
 //! What can happen in a run.
 
 use super::Status;
+use crate::evaluate::Metric;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -58,14 +59,6 @@ pub enum Event {
         /// Duration of this session of the run.
         seconds: f64,
     },
-}
-
-/// A score with its deviation over folds, where it has one. Fractions, not per cent.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Metric {
-    pub name: String,
-    pub value: f64,
-    pub std: Option<f64>,
 }
 
 /// One optimizer step: a row of `steps.csv`.

@@ -16,7 +16,7 @@ pub use console::{Console, Verbosity};
 pub use crash::{CrashNote, note as crash_note};
 pub use csv_sink::{Columns, CsvSink};
 pub(crate) use event::number;
-pub use event::{EpochRow, Event, Metric, StepRow};
+pub use event::{EpochRow, Event, StepRow};
 pub use log_file::LogFile;
 pub use run_dir::RunDir;
 pub use run_info::{Git, Parent, RunInfo, Status};

@@ -7,5 +7,6 @@ pub mod device;
 mod ffi;
 pub mod fused;
 pub mod gradient;
+pub mod layout;
 pub mod scaler;
 pub mod threads;

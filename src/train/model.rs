@@ -2,7 +2,7 @@
 
 use crate::backbone::Backbone;
 use crate::config::Experiment;
-use crate::data::preprocess::Preprocess;
+use crate::data::Preprocess;
 use crate::head::Head;
 use crate::loss::Loss;
 use crate::random::{Stream, derive};

@@ -8,19 +8,21 @@ use super::progress::Progress;
 use super::signals::StopFlag;
 use super::start::{Continue, Start, policy};
 use super::step::Stepper;
-use super::trainer::{Trainer, run_id};
+use super::trainer::Trainer;
 use crate::checkpoint::{self, Labels, Snapshot, Store};
-use crate::data::{self, Dataset, Loader, LoaderOptions, Preprocess, Splits};
-use crate::evaluate;
+use crate::data::{self, Dataset, Loader, LoaderOptions, Splits};
+use crate::cli::progress::Counter;
+use crate::evaluate::{self, Absent};
 use crate::plan::Plan;
 use crate::record::{
     Columns, Console, CrashNote, CsvSink, Event, LogFile, Recorder, RunDir, RunInfo, Status,
-    Verbosity, crash_note,
+    Verbosity, crash_note, csv_file,
 };
 use crate::scheduler::Horizon;
-use crate::torch::scaler::{self, GradScaler};
+use crate::torch::scaler;
 use crate::torch::{determinism, device, threads};
 use crate::{Error, Result};
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -53,7 +55,7 @@ pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
         return Ok(run.clone());
     }
     set_up_torch(plan, start.snapshot())?;
-    let prepared = prepare(plan, options.verbosity)?;
+    let prepared = prepare(plan, options.verbosity, Absent::LeaveOut)?;
     let labels = labels(&prepared.splits.train);
     if let Some(Snapshot { state, .. }) = start.snapshot() {
         checkpoint::same_labels(&plan.file, &labels, &state.labels)?;
@@ -78,13 +80,14 @@ fn set_up_torch(plan: &Plan, snapshot: Option<&Snapshot>) -> Result<()> {
 ///
 /// # Errors
 /// What is missing or too small, named by key.
-pub fn prepare(plan: &Plan, verbosity: Verbosity) -> Result<Prepared> {
+pub fn prepare(plan: &Plan, verbosity: Verbosity, absent: Absent) -> Result<Prepared> {
     let experiment = &plan.experiment;
-    let quiet = verbosity == Verbosity::Quiet;
-    let progress = crate::cli::progress::counter("drawing faces", quiet);
-    let splits =
-        data::open(&experiment.data, &experiment.paths.datasets, experiment.seed, &progress)?;
-    progress.finish();
+    let counter = Counter::new("drawing faces", verbosity == Verbosity::Quiet);
+    let datasets = &experiment.paths.datasets;
+    let splits = data::open(&experiment.data, datasets, experiment.seed, &|done, total| {
+        counter.set(done, total);
+    })?;
+    counter.finish();
     let mut notes = splits.notes.clone();
     let (size, images) = (experiment.train.batch_size, splits.train.len());
     if size > images {
@@ -97,6 +100,7 @@ pub fn prepare(plan: &Plan, verbosity: Verbosity) -> Result<Prepared> {
         &experiment.paths.datasets,
         splits.unseen.as_ref(),
         experiment.seed,
+        absent,
     )?;
     notes.extend(said);
     if splits.validation.is_none() {
@@ -153,6 +157,7 @@ impl Session {
                 let path = run.path();
                 warnings.extend(CsvSink::cut(path, state.epoch, state.step, &state.rows)?);
                 eval_rows = state.rows.get(Evaluation::FILE).copied().unwrap_or(0);
+                csv_file::truncate_rows(&path.join(Evaluation::FILE), eval_rows)?;
                 let info = RunInfo::read(path)?.continued(&source);
                 (run, info, Some(snapshot), None)
             }
@@ -198,7 +203,9 @@ impl Session {
         prepared: &Prepared,
     ) -> Result<(Recorder, Store)> {
         info.write(path)?;
-        checkpoint::durable::write_text(&path.join("config.toml"), &plan.experiment.to_toml())?;
+        checkpoint::durable::write_file(&path.join("config.toml"), |out| {
+            out.write_all(plan.experiment.to_toml().as_bytes())
+        })?;
         let extras: &[&str] = match plan.amp {
             Some(Kind::Half) => &["amp_scale", "amp_skipped"],
             _ => &[],
@@ -324,7 +331,7 @@ impl Session {
         };
         let horizon = Horizon { steps, steps_per_epoch };
         let mut scheduler = experiment.scheduler.build(experiment.optimizer.lr(), horizon);
-        let mut scaler = (plan.amp == Some(Kind::Half)).then(GradScaler::default);
+        let mut stepper = Stepper::new(plan);
         let mut progress = Progress::default();
         if let Some(snapshot) = self.snapshot.take() {
             let Snapshot { mut tensors, state } = *snapshot;
@@ -336,7 +343,7 @@ impl Session {
             optimizer.slots_mut().load_state(&tensors.remove("optimizer").unwrap_or_default())?;
             scheduler.load_state(&state.scheduler)?;
             model.loss.load_state(&state.loss)?;
-            if let (Some(scaler), Some(value)) = (&mut scaler, state.scaler) {
+            if let (Some(scaler), Some(value)) = (&mut stepper.scaler, state.scaler) {
                 let state: scaler::State = serde_json::from_value(value)
                     .map_err(|e| Error::input(format!("the checkpoint's scaler state: {e}")))?;
                 scaler.set_state(state);
@@ -363,13 +370,12 @@ impl Session {
             parameters: parameters as u64,
             step: progress.step,
         })?;
-        let clip_grad_norm = experiment.train.clip_grad_norm;
         Ok(Trainer {
             plan,
             model,
             optimizer,
             scheduler,
-            stepper: Stepper { amp: plan.amp, scaler, clip_grad_norm },
+            stepper,
             train,
             validation,
             evaluation,

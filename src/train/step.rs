@@ -2,10 +2,13 @@
 
 use super::model::Model;
 use crate::Result;
+use crate::config::tables::Train;
 use crate::loss::LossOutput;
 use crate::optimizer::Optimizer;
+use crate::plan::Plan;
 use crate::torch::autocast;
 use crate::torch::fused;
+use crate::torch::layout;
 use crate::torch::scaler::GradScaler;
 use tch::{Kind, Tensor};
 
@@ -38,9 +41,17 @@ pub struct Stepper {
     pub scaler: Option<GradScaler>,
     /// Largest gradient norm; 0: no clipping.
     pub clip_grad_norm: f64,
+    /// Images as N, H, W, C in memory, which convolutions are faster on where they can choose.
+    pub channels_last: bool,
 }
 
 impl Stepper {
+    pub fn new(plan: &Plan) -> Self {
+        let Train { clip_grad_norm, channels_last, .. } = plan.experiment.train;
+        let scaler = (plan.amp == Some(Kind::Half)).then(GradScaler::default);
+        Stepper { amp: plan.amp, scaler, clip_grad_norm, channels_last }
+    }
+
     /// # Shapes
     /// pixels uint8 [B, 3, H, W], labels int64 [B], both on the model's device.
     pub fn forward(
@@ -50,7 +61,10 @@ impl Stepper {
         labels: &Tensor,
         train: bool,
     ) -> Result<LossOutput> {
-        let images = model.normalize(pixels);
+        let mut images = model.normalize(pixels);
+        if self.channels_last {
+            images = layout::channels_last(&images)?;
+        }
         let embedding = autocast::with(model.device(), self.amp, || model.embed(&images, train))?;
         Ok(model.loss.forward(&embedding, labels, train))
     }

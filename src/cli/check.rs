@@ -1,0 +1,87 @@
+//! `run check` and `--dry-run`: everything up to the first training step.
+
+use super::args::{Settings, experiment_files};
+use super::{report, request, say};
+use crate::config::{Loaded, load};
+use crate::data::{Loader, LoaderOptions};
+use crate::evaluate::Absent;
+use crate::plan::Plan;
+use crate::record::Verbosity;
+use crate::train::embedder::pixels;
+use crate::train::model::Model;
+use crate::train::session::{Prepared, prepare};
+use crate::{Error, Result};
+use std::fmt::Write;
+use std::sync::Arc;
+
+/// Checks every file and reports every error before it fails.
+pub fn check(patterns: &[String], settings: &Settings) -> Result<()> {
+    let mut wrong = 0;
+    let files = experiment_files(patterns)?;
+    for file in &files {
+        let result = load(&request(file, settings))
+            .and_then(|loaded: Loaded| Plan::new(loaded))
+            .and_then(|plan| dry_run(&plan));
+        match result {
+            Ok(text) => say(&text)?,
+            Err(error) => {
+                report(&error);
+                wrong += 1;
+            }
+        }
+    }
+    match wrong {
+        0 => Ok(()),
+        wrong => Err(Error::input(format!("{wrong} of {} experiments are wrong", files.len()))),
+    }
+}
+
+/// Opens the data and the evaluation sets, builds the parts, sends one batch through the network;
+/// returns what the run would be.
+pub fn dry_run(plan: &Plan) -> Result<String> {
+    let experiment = &plan.experiment;
+    let Prepared { splits, evaluation, notes } =
+        prepare(plan, Verbosity::Normal, Absent::Refuse)?;
+    let (images, classes) = (splits.train.len(), splits.train.labels.len());
+    let model = Model::build(experiment, classes, plan.device);
+    crate::train::pretrained::load(&model, experiment.backbone.common().0)?;
+    let options = LoaderOptions {
+        batch_size: experiment.train.batch_size,
+        seed: experiment.seed,
+        shuffle: true,
+        drop_last: experiment.train.drop_last,
+        workers: 1,
+        prefetch: 1,
+        on_corrupt: splits.on_corrupt,
+    };
+    let augmentation = Some(experiment.augmentation.clone());
+    let loader = Loader::new(
+        Arc::new(splits.train),
+        experiment.preprocess.build(),
+        augmentation,
+        options,
+    )?;
+    let steps = loader.batches_per_epoch();
+    if let Some(batch) = loader.epoch(0, 0).next() {
+        let pixels = pixels(&batch?).to_device(plan.device);
+        tch::no_grad(|| model.embed(&model.normalize(&pixels), false));
+    }
+    let parameters: usize = model.parameters().values().map(tch::Tensor::numel).sum();
+    let mut text = format!("{}: ready\n", plan.file.display());
+    // Writing to a String can't fail.
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(text, "  {name:<12}{value}");
+    };
+    line("device", crate::torch::device::describe(plan.device));
+    line("train", format!("{images} images of {classes} identities"));
+    if let Some(validation) = &splits.validation {
+        line("validation", format!("{} images", validation.len()));
+    }
+    line("parameters", format!("{parameters}"));
+    line("steps", format!("{} epochs of {steps}", experiment.train.epochs));
+    for (name, set) in &evaluation.sets {
+        line("evaluate", format!("{name}: {} pairs", set.pairs.len()));
+    }
+    notes.into_iter().for_each(|note| line("note", note));
+    Ok(text)
+}

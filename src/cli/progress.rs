@@ -1,0 +1,27 @@
+//! A progress bar for work that is counted in pieces, outside of training.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Hidden until something is counted, where stderr is no terminal, and when quiet.
+pub struct Counter(ProgressBar);
+
+impl Counter {
+    /// `what` stands in front of the bar.
+    pub fn new(what: &'static str, quiet: bool) -> Self {
+        let target =
+            if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let bar = ProgressBar::with_draw_target(Some(0), target);
+        let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {per_sec} {eta}");
+        Counter(bar.with_style(style.expect("a valid template")).with_message(what))
+    }
+
+    pub fn set(&self, done: usize, total: usize) {
+        self.0.set_length(total as u64);
+        self.0.set_position(done as u64);
+    }
+
+    /// Takes the bar off the screen.
+    pub fn finish(&self) {
+        self.0.finish_and_clear();
+    }
+}
