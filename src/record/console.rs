@@ -3,7 +3,7 @@
 //! Progress goes to stderr, the summary to stdout. Where stderr is no terminal there is one plain
 //! line per epoch.
 
-use super::{EpochRow, Event, Metric, Sink, Status, StepRow};
+use super::{EpochRow, Event, Metric, Sink, StepRow};
 use crate::Result;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt::Write as _;
@@ -250,6 +250,7 @@ fn duration(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Status;
     use std::sync::{Arc, Mutex};
 
     #[derive(Clone, Default)]
