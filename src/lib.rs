@@ -15,6 +15,7 @@ pub mod evaluate;
 pub mod head;
 pub mod loss;
 pub mod optimizer;
+pub mod plan;
 pub mod random;
 pub mod record;
 pub mod scheduler;

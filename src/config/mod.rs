@@ -1,6 +1,35 @@
-//! Configuration.
+//! Configuration: from TOML, environment and options to one checked struct.
+//!
+//! Layers, lowest first: `defaults.toml`, base files, the experiment file, `ARCRUN_SET_*`, `--set`.
+//! Parts declare their keys with [`config_struct!`](crate::config_struct); [`load`] merges the
+//! layers, reads them and reports every mistake with its place.
 
-/// Everything wrong with an experiment, found in one pass.
-#[derive(Debug, thiserror::Error)]
-#[error("invalid configuration")]
-pub struct Diagnostics {}
+pub mod check;
+mod dataset_path;
+mod diagnostic;
+mod field;
+mod layers;
+mod load;
+mod macros;
+mod overrides;
+mod provenance;
+mod shape;
+pub mod tables;
+mod text;
+
+pub use dataset_path::DatasetPath;
+pub use diagnostic::{Diagnostic, Diagnostics, Place};
+pub use field::{Context, Field, Fields, Reader};
+pub use figment::value::Value;
+pub use layers::read_file;
+pub use load::{DEFAULTS, Loaded, Request, load, load_as, load_str, load_text, to_toml};
+pub use overrides::resolve;
+pub use provenance::{Entry, Layer, Provenance};
+pub use shape::{
+    Family, FamilyInfo, Key, Kind, Shape, Table, TableInfo, any_keys, default_value,
+    first_paragraph, full_keys, join, join_doc, key_name,
+};
+pub use text::suggest;
+
+#[cfg(test)]
+mod tests;

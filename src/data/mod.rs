@@ -1,1 +1,92 @@
-//! data
+//! Data: from a folder to batches of bytes.
+//!
+//! [`open`] turns the `[data]` table into [`Splits`], lists of labelled image files; a [`Loader`]
+//! turns one of them into [`Batch`]es at the network's input size.
+
+mod augmentation;
+pub mod contact_sheet;
+mod dataset;
+mod decode;
+mod image_folder;
+#[cfg(test)]
+mod image_folder_tests;
+mod labels;
+mod loader;
+#[cfg(test)]
+mod loader_tests;
+mod order;
+#[cfg(test)]
+mod parity;
+mod pipeline;
+mod preprocess;
+mod render;
+mod rotate;
+pub(crate) mod scan;
+mod skipped;
+mod split;
+pub mod synthetic;
+mod synthetic_faces;
+
+use std::path::{Path, PathBuf};
+
+pub use augmentation::{Augmentation, Draw, RotationFill};
+pub use dataset::{Dataset, Item, Splits};
+pub use image_folder::{Fractions, ImageFolder, Split};
+pub use labels::LabelMap;
+pub use loader::{Batch, EpochIter, Loader, LoaderOptions};
+pub use preprocess::{Preprocess, Resize};
+pub use render::Renderer;
+pub use skipped::{OnCorrupt, Skipped};
+pub use synthetic_faces::SyntheticFaces;
+
+use crate::Result;
+
+crate::config_family! {
+    /// Where the images come from and how they are divided.
+    pub enum DataConfig("data") {
+        ImageFolder(ImageFolder) = "image_folder",
+        SyntheticFaces(SyntheticFaces) = "synthetic_faces",
+    }
+}
+
+/// Told how many images are made and how many there will be, from several threads.
+pub type Progress = dyn Fn(usize, usize) + Sync;
+
+/// Lists the images of a data source and divides them, the same way for the same seed.
+/// `datasets` is `paths.datasets`; `progress` is called only while a data set is being made.
+///
+/// # Errors
+/// Everything that is wrong with the data before an image is decoded: see [`ImageFolder::open`]
+/// and [`SyntheticFaces::open`].
+pub fn open(
+    config: &DataConfig,
+    datasets: &Path,
+    seed: u64,
+    progress: &Progress,
+) -> Result<Splits> {
+    match config {
+        DataConfig::ImageFolder(folder) => folder.open(datasets, seed),
+        DataConfig::SyntheticFaces(faces) => faces.open(datasets, seed, progress),
+    }
+}
+
+impl DataConfig {
+    /// The folder of the data set, whether it exists or not.
+    pub fn root(&self, datasets: &Path) -> PathBuf {
+        match self {
+            DataConfig::ImageFolder(folder) => folder.root.resolve(datasets),
+            DataConfig::SyntheticFaces(faces) => faces.place(datasets),
+        }
+    }
+}
+
+/// Bytes as lower-case hex.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The first few names of a list, for messages.
+fn first(names: &[&str]) -> String {
+    let shown = names.iter().take(3).copied().collect::<Vec<_>>().join(", ");
+    if names.len() > 3 { format!("{shown}, ...") } else { shown }
+}

@@ -1,1 +1,120 @@
-//! evaluate
+//! Evaluation: is this the same person? Verification on pairs of images.
+
+pub mod embedding;
+pub mod eval_csv;
+pub mod folds;
+pub mod generated;
+pub mod lfw;
+pub mod pairs;
+pub mod roc;
+pub mod verification;
+
+pub use embedding::{Embedder, Flip, merge_flip, squared_distances};
+pub use generated::{UnseenPairs, generate};
+pub use lfw::{Lfw, Missing, from_lfw};
+pub use pairs::{Pair, PairSet};
+pub use verification::{Metric, VerificationResult, score, verify};
+
+use crate::data::Dataset;
+use crate::{Error, Result};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+crate::config_struct! {
+    /// How the model is scored while it trains and at the end.
+    pub struct Evaluate {
+        /// Epochs between evaluations; 0: only at the end.
+        pub every_epochs: usize = 1;
+        /// Whether the untrained model is scored too, to compare with.
+        pub untrained: bool = false;
+        /// The flip test.
+        pub flip: Flip = Flip::None;
+        /// Images embedded at a time.
+        pub batch_size: usize = 256, positive();
+        /// What it is scored on: `[evaluate.sets.NAME]`. The name is the `set` in eval.csv.
+        pub sets: BTreeMap<String, SetConfig> = BTreeMap::new();
+    }
+}
+
+crate::config_family! {
+    /// A set of image pairs to verify.
+    pub enum SetConfig("evaluate.sets") {
+        Lfw(Lfw) = "lfw",
+        UnseenPairs(UnseenPairs) = "unseen_pairs",
+    }
+}
+
+/// The pairs of every set, by name, and what the user should be told about them. `datasets` is
+/// `paths.datasets`, `unseen` the identities set aside by the data's split.
+///
+/// # Errors
+/// Those of the sets, each with the set's key.
+pub fn prepare(
+    config: &Evaluate,
+    datasets: &Path,
+    unseen: Option<&Dataset>,
+    seed: u64,
+) -> Result<(Vec<(String, PairSet)>, Vec<String>)> {
+    let mut sets = Vec::new();
+    let mut notes = Vec::new();
+    for (name, set) in &config.sets {
+        let key = format!("evaluate.sets.{name}");
+        let pairs = match set {
+            SetConfig::Lfw(lfw) => lfw.build(datasets),
+            SetConfig::UnseenPairs(unseen_pairs) => unseen_pairs.build(datasets, unseen, seed),
+        };
+        let pairs = pairs.map_err(|error| in_set(&key, error))?;
+        notes.extend(pairs.notes.iter().map(|note| format!("{key}: {note}")));
+        sets.push((name.clone(), pairs));
+    }
+    Ok((sets, notes))
+}
+
+fn in_set(key: &str, error: Error) -> Error {
+    match error {
+        Error::Input { message, help } => {
+            Error::Input { message: format!("{key}: {message}"), help }
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_are_prepared_by_name_with_their_notes() {
+        let folder = tempfile::tempdir().unwrap();
+        for image in ["A/A_0001.jpg", "A/A_0002.jpg", "B/B_0001.jpg"] {
+            let path = folder.path().join("faces").join(image);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        std::fs::write(folder.path().join("faces/pairs.txt"), "1\nA 1 2\nA 1 B 9\n").unwrap();
+        let faces = crate::config::DatasetPath { raw: "faces".into(), base: "none".into() };
+        let mut config = Evaluate::default();
+        let lfw = Lfw { root: faces.clone(), missing: Missing::Skip, ..Lfw::default() };
+        config.sets.insert("b".into(), SetConfig::Lfw(lfw));
+        let drawn = UnseenPairs { root: faces, pairs: 2, folds: 1, ..UnseenPairs::default() };
+        config.sets.insert("a".into(), SetConfig::UnseenPairs(drawn));
+        let (sets, notes) = prepare(&config, folder.path(), None, 0).unwrap();
+        let counts: Vec<_> =
+            sets.iter().map(|(name, set)| (name.as_str(), set.pairs.len())).collect();
+        assert_eq!(counts, [("a", 2), ("b", 1)]);
+        assert!(notes[0].starts_with("evaluate.sets.b: 1 of 2 pairs skipped"), "{notes:?}");
+    }
+
+    #[test]
+    fn mistakes_name_their_set() {
+        for (set, expected) in [
+            (SetConfig::Lfw(Lfw::default()), "evaluate.sets.x: `root` is not stated"),
+            (SetConfig::UnseenPairs(UnseenPairs::default()), "sets no identities aside"),
+        ] {
+            let mut config = Evaluate::default();
+            config.sets.insert("x".into(), set);
+            let error = prepare(&config, Path::new("."), None, 0).unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+    }
+}

@@ -1,1 +1,15 @@
-//! train
+//! Training: from a plan to a run folder.
+
+pub mod embedder;
+pub mod evaluation;
+pub mod model;
+pub mod pretrained;
+pub mod progress;
+pub mod session;
+pub mod signals;
+pub mod start;
+pub mod step;
+pub mod trainer;
+
+pub use session::{Options, run};
+pub use start::Continue;

@@ -1,0 +1,44 @@
+//! Compiles the shim in `native/` against the libtorch that torch-sys found, and lets every
+//! binary, test, example and bench find that libtorch where it lies, without LD_LIBRARY_PATH.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+fn main() {
+    for file in ["native/arcrun_native.cpp", "native/arcrun_native.h"] {
+        println!("cargo::rerun-if-changed={file}");
+    }
+    for name in ["LIBTORCH", "LIBTORCH_LIB", "LIBTORCH_INCLUDE", "LIBTORCH_CXX11_ABI"] {
+        println!("cargo::rerun-if-env-changed={name}");
+    }
+    // torch-sys publishes it to its direct dependents.
+    let Some(lib) = env::var_os("DEP_TCH_LIBTORCH_LIB").map(PathBuf::from) else {
+        panic!("torch-sys names no libtorch: run ./run.sh setup, or set LIBTORCH");
+    };
+    // The rpath outlives the checkout (`cargo install`), so it must not go through its symlink.
+    let lib = lib.canonicalize().unwrap_or_else(|e| {
+        panic!("no libtorch in {}: {e}: run ./run.sh setup, or set LIBTORCH", lib.display())
+    });
+    // run.sh touches its mark of completeness when it points the checkout at another libtorch.
+    let mark = lib.join("../../.arcrun-complete");
+    if mark.exists() {
+        println!("cargo::rerun-if-changed={}", mark.display());
+    }
+
+    let include = match env::var_os("LIBTORCH_INCLUDE") {
+        Some(root) => Path::new(&root).join("include"),
+        None => lib.join("../include"),
+    };
+    let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".into());
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .pic(true)
+        .flag("-isystem")
+        .flag(include)
+        .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
+        .file("native/arcrun_native.cpp")
+        .compile("arcrun_native");
+
+    println!("cargo::rustc-link-arg=-Wl,-rpath,{}", lib.display());
+}

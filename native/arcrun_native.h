@@ -1,0 +1,83 @@
+/* What arcrun needs from libtorch and tch does not wrap.
+ *
+ * No C++ exception crosses this boundary: every function that can fail returns NULL on success,
+ * else a message that the caller releases with arcrun_free. Tensors are torch-sys's `tensor`,
+ * that is `at::Tensor *`; lists are an array of them and its length.
+ */
+#ifndef ARCRUN_NATIVE_H
+#define ARCRUN_NATIVE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef void *arcrun_tensor;
+typedef const arcrun_tensor *arcrun_tensors;
+
+void arcrun_free(char *message);
+
+/* Devices as in c10::DeviceType: 0 CPU, 1 CUDA. Types as in c10::ScalarType. */
+
+/* Autocast of the calling thread. */
+typedef struct {
+  bool enabled;
+  int32_t dtype;
+} arcrun_autocast;
+
+/* Enters an autocast region of `wanted` and stores the state before it in `previous`. */
+char *arcrun_autocast_enter(int32_t device, arcrun_autocast wanted, arcrun_autocast *previous);
+/* Leaves the region: restores `previous`; the outermost one drops the cache of cast weights. */
+char *arcrun_autocast_exit(int32_t device, arcrun_autocast previous);
+
+/* Fused optimizer steps, in place, outside of autograd. `grads` in another memory format than its
+ * parameter is copied into that format; any other mismatch is an error. */
+typedef struct {
+  double lr, momentum, dampening, weight_decay;
+  bool nesterov, maximize;
+} arcrun_sgd;
+
+/* `momentum_buffers` has `count` entries, or none where momentum is 0. */
+char *arcrun_fused_sgd(size_t count, arcrun_tensors params, arcrun_tensors grads,
+                       size_t buffer_count, arcrun_tensors momentum_buffers, bool first_step,
+                       arcrun_sgd options);
+
+typedef struct {
+  double lr, beta1, beta2, eps, weight_decay;
+  bool amsgrad, maximize;
+  /* true: AdamW (decoupled), false: Adam (added to the gradient) */
+  bool decoupled_weight_decay;
+} arcrun_adam;
+
+/* `step` counts from 1. `max_exp_avg_sqs` has `count` entries with amsgrad, else none. */
+char *arcrun_fused_adam(size_t count, arcrun_tensors params, arcrun_tensors grads,
+                        arcrun_tensors exp_avgs, arcrun_tensors exp_avg_sqs, size_t max_count,
+                        arcrun_tensors max_exp_avg_sqs, int64_t step, arcrun_adam options);
+
+/* Drops the gradients of leaf tensors: their next backward pass allocates, it does not add. */
+char *arcrun_clear_gradients(size_t count, arcrun_tensors tensors);
+
+/* Euclidean norm over all elements of all tensors, into `norm` (0-dimensional). */
+char *arcrun_global_norm(size_t count, arcrun_tensors tensors, arcrun_tensor norm);
+
+/* Multiplies `tensors` by `inverse_scale` in place; `non_finite`: an inf or NaN was among them. */
+char *arcrun_unscale(size_t count, arcrun_tensors tensors, double inverse_scale, bool *non_finite);
+
+/* Deterministic kernels only (an operation without one fails), and no cuDNN autotuning. */
+char *arcrun_set_deterministic(bool on);
+
+/* Opens libtorch_cuda beside libtorch_cpu. Must precede the first call into libtorch that asks for
+ * CUDA: libtorch looks for it once. The error says why there is no CUDA. */
+char *arcrun_load_cuda(void);
+
+/* Name (UTF-8, cut to `capacity`) and compute capability of a visible CUDA device. */
+char *arcrun_cuda_device(int32_t index, char *name, size_t capacity, int32_t *major,
+                         int32_t *minor);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

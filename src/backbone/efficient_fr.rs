@@ -1,0 +1,143 @@
+//! efficient_fr: an EfficientNet-inspired residual network for faces.
+//!
+//! Depthwise separable convolutions (Howard et al. 2017, arXiv:1704.04861) with squeeze-and-
+//! excitation and SiLU as in EfficientNet (Tan & Le 2019, arXiv:1905.11946), a residual connection
+//! around every block (He et al. 2015, arXiv:1512.03385), adaptive average pooling at the end so
+//! that any input size works.
+//!
+//! Differs from EfficientNet in: no expansion (the depthwise convolution runs at the block's input
+//! width), a projected skip where the shape changes, activation after the addition.
+
+use super::Backbone;
+use super::layers::{Conv, batch_norm2d};
+use tch::nn::{self, Init, Module, ModuleT};
+use tch::{Kind, Tensor};
+
+crate::config_struct! {
+    /// EfficientNet-inspired residual network of depthwise separable convolutions, adaptive
+    /// average pooling (after Tan & Le 2019, arXiv:1905.11946).
+    pub struct EfficientFr {
+        /// Output channels of each stage; the first is the stem's width too. Each stage after the
+        /// first halves the resolution, as does the stem.
+        pub channels: Vec<usize> = vec![32, 64, 128, 256, 512];
+        /// Blocks in each stage.
+        pub depths: Vec<usize> = vec![1, 2, 2, 3, 2];
+        /// Width of the squeeze-and-excitation bottleneck relative to the block's input; 0 leaves it out.
+        pub squeeze_excite: f64 = 0.25, between(0.0, 1.0);
+        /// Side of the pooled feature map: 1 is global average pooling, 2 keeps a 2 x 2 grid.
+        pub pool: usize = 1, at_least(1);
+        /// Weights to start from: "none" or a .safetensors file.
+        pub pretrained: String = "none".to_string();
+        /// Keep the backbone as it is and train head and loss only.
+        pub frozen: bool = false;
+    }
+}
+
+impl EfficientFr {
+    pub fn validate(&self) -> Vec<(&'static str, String)> {
+        let mut wrong = Vec::new();
+        if self.channels.is_empty() || self.channels.contains(&0) {
+            wrong.push(("channels", "needs one positive width per stage".to_string()));
+        }
+        if self.depths.len() != self.channels.len() || self.depths.contains(&0) {
+            let message = format!(
+                "has {} stages where channels has {}; both need the same number, all positive",
+                self.depths.len(),
+                self.channels.len()
+            );
+            wrong.push(("depths", message));
+        }
+        wrong
+    }
+
+    pub fn build(&self, path: &nn::Path) -> Box<dyn Backbone> {
+        // pretrained and frozen are handled for all backbones alike.
+        let EfficientFr { channels, depths, squeeze_excite, pool, pretrained: _, frozen: _ } = self;
+        let stem = path / "stem";
+        let width = channels[0] as i64;
+        let stem_conv = Conv { kernel: 3, stride: 2, groups: 1 }.build(&stem / "conv", 3, width);
+        let stem_bn = batch_norm2d(&stem / "bn", width);
+        let mut blocks = Vec::new();
+        let mut input = width;
+        for (stage, (&output, &depth)) in channels.iter().zip(depths).enumerate() {
+            for index in 0..depth {
+                let stride = if stage > 0 && index == 0 { 2 } else { 1 };
+                let path = path / "stages" / stage / index;
+                blocks.push(Block::new(&path, input, output as i64, stride, *squeeze_excite));
+                input = output as i64;
+            }
+        }
+        let pool = *pool as i64;
+        Box::new(Network { stem_conv, stem_bn, blocks, pool, features: input * pool * pool })
+    }
+}
+
+#[derive(Debug)]
+struct Network {
+    stem_conv: nn::Conv2D,
+    stem_bn: nn::BatchNorm,
+    blocks: Vec<Block>,
+    pool: i64,
+    features: i64,
+}
+
+impl Backbone for Network {
+    fn forward(&self, images: &Tensor, train: bool) -> Tensor {
+        let stem = self.stem_bn.forward_t(&self.stem_conv.forward(images), train).silu();
+        let maps = self.blocks.iter().fold(stem, |x, block| block.forward(&x, train));
+        maps.adaptive_avg_pool2d([self.pool, self.pool]).flatten(1, -1)
+    }
+
+    fn features(&self) -> i64 {
+        self.features
+    }
+}
+
+#[derive(Debug)]
+struct Block {
+    depthwise: (nn::Conv2D, nn::BatchNorm),
+    squeeze_excite: Option<(nn::Conv2D, nn::Conv2D)>,
+    pointwise: (nn::Conv2D, nn::BatchNorm),
+    skip: Option<(nn::Conv2D, nn::BatchNorm)>,
+}
+
+impl Block {
+    fn new(path: &nn::Path, input: i64, output: i64, stride: i64, ratio: f64) -> Self {
+        let depthwise = Conv { kernel: 3, stride, groups: input };
+        let named = |name: &str, conv: Conv, output: i64| {
+            let path = path / name;
+            (conv.build(&path / "conv", input, output), batch_norm2d(&path / "bn", output))
+        };
+        Block {
+            depthwise: named("depthwise", depthwise, input),
+            squeeze_excite: (ratio > 0.0).then(|| {
+                let hidden = ((input as f64 * ratio).round() as i64).max(8);
+                let config = nn::ConvConfig { bs_init: Init::Const(0.), ..Default::default() };
+                let path = path / "se";
+                (
+                    nn::conv2d(&path / "reduce", input, hidden, 1, config),
+                    nn::conv2d(&path / "expand", hidden, input, 1, config),
+                )
+            }),
+            pointwise: named("pointwise", Conv::pointwise(1), output),
+            skip: (stride != 1 || input != output)
+                .then(|| named("skip", Conv::pointwise(stride), output)),
+        }
+    }
+
+    fn forward(&self, x: &Tensor, train: bool) -> Tensor {
+        let normed = |(conv, bn): &(nn::Conv2D, nn::BatchNorm), x: &Tensor| {
+            bn.forward_t(&conv.forward(x), train)
+        };
+        let mut main = normed(&self.depthwise, x).silu();
+        if let Some((reduce, expand)) = &self.squeeze_excite {
+            let squeezed = main.mean_dim([2i64, 3].as_slice(), true, None::<Kind>);
+            main = &main * expand.forward(&reduce.forward(&squeezed).silu()).sigmoid();
+        }
+        let main = normed(&self.pointwise, &main);
+        match &self.skip {
+            Some(skip) => (main + normed(skip, x)).silu(),
+            None => (main + x).silu(),
+        }
+    }
+}

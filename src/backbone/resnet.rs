@@ -1,0 +1,146 @@
+//! ResNet-18 and ResNet-50 (He et al. 2015, arXiv:1512.03385), version 1.5: the stride of a
+//! bottleneck stands in its 3x3 convolution.
+//!
+//! Reference: torchvision `resnet18`, `resnet50`; parameter names are theirs without `fc`, which
+//! the head and the loss replace.
+
+use super::Backbone;
+use super::layers::{Conv, batch_norm2d};
+use tch::Tensor;
+use tch::nn::{self, Module, ModuleT};
+
+crate::config_struct! {
+    /// ResNet-18, 512 features, 11.2 M parameters (He et al. 2015, arXiv:1512.03385; torchvision's names).
+    pub struct ResNet18 {
+        /// Weights to start from: "none" or a .safetensors file.
+        pub pretrained: String = "none".to_string();
+        /// Keep the backbone as it is and train head and loss only.
+        pub frozen: bool = false;
+    }
+}
+
+crate::config_struct! {
+    /// ResNet-50 v1.5, 2048 features, 23.5 M parameters (He et al. 2015, arXiv:1512.03385; torchvision's names).
+    pub struct ResNet50 {
+        /// Weights to start from: "none" or a .safetensors file.
+        pub pretrained: String = "none".to_string();
+        /// Keep the backbone as it is and train head and loss only.
+        pub frozen: bool = false;
+    }
+}
+
+impl ResNet18 {
+    pub fn build(&self, path: &nn::Path) -> Box<dyn Backbone> {
+        let ResNet18 { pretrained: _, frozen: _ } = self;
+        Box::new(Network::new(path, [2, 2, 2, 2], Block::basic, 1))
+    }
+}
+
+impl ResNet50 {
+    pub fn build(&self, path: &nn::Path) -> Box<dyn Backbone> {
+        let ResNet50 { pretrained: _, frozen: _ } = self;
+        Box::new(Network::new(path, [3, 4, 6, 3], Block::bottleneck, 4))
+    }
+}
+
+#[derive(Debug)]
+struct Network {
+    conv1: nn::Conv2D,
+    bn1: nn::BatchNorm,
+    blocks: Vec<Block>,
+    features: i64,
+}
+
+/// (path, input channels, width, stride) -> block.
+type BlockBuilder = fn(&nn::Path, i64, i64, i64) -> Block;
+
+impl Network {
+    fn new(path: &nn::Path, depths: [usize; 4], block: BlockBuilder, expansion: i64) -> Self {
+        let conv1 = Conv { kernel: 7, stride: 2, groups: 1 }.build(path / "conv1", 3, 64);
+        let bn1 = batch_norm2d(path / "bn1", 64);
+        let mut blocks = Vec::new();
+        let mut input = 64;
+        for (stage, depth) in depths.into_iter().enumerate() {
+            let width = 64 << stage;
+            for index in 0..depth {
+                let stride = if stage > 0 && index == 0 { 2 } else { 1 };
+                let path = path / format!("layer{}", stage + 1) / index;
+                blocks.push(block(&path, input, width, stride));
+                input = width * expansion;
+            }
+        }
+        Network { conv1, bn1, blocks, features: input }
+    }
+}
+
+impl Backbone for Network {
+    fn forward(&self, images: &Tensor, train: bool) -> Tensor {
+        let stem = self.bn1.forward_t(&self.conv1.forward(images), train).relu_();
+        let stem = stem.max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false);
+        let maps = self.blocks.iter().fold(stem, |x, block| block.forward(&x, train));
+        maps.adaptive_avg_pool2d([1, 1]).flatten(1, -1)
+    }
+
+    fn features(&self) -> i64 {
+        self.features
+    }
+}
+
+/// Convolutions each followed by batch norm, ReLU between them and after the addition.
+#[derive(Debug)]
+struct Block {
+    layers: Vec<(nn::Conv2D, nn::BatchNorm)>,
+    downsample: Option<(nn::Conv2D, nn::BatchNorm)>,
+}
+
+impl Block {
+    fn basic(path: &nn::Path, input: i64, width: i64, stride: i64) -> Self {
+        Self::new(path, input, width, stride, &[(3, stride, width), (3, 1, width)])
+    }
+
+    fn bottleneck(path: &nn::Path, input: i64, width: i64, stride: i64) -> Self {
+        let layers = [(1, 1, width), (3, stride, width), (1, 1, 4 * width)];
+        Self::new(path, input, 4 * width, stride, &layers)
+    }
+
+    /// `layers`: (kernel, stride, output channels) of each convolution.
+    fn new(
+        path: &nn::Path,
+        input: i64,
+        output: i64,
+        stride: i64,
+        layers: &[(i64, i64, i64)],
+    ) -> Self {
+        let mut channels = input;
+        let layers = layers
+            .iter()
+            .enumerate()
+            .map(|(index, &(kernel, stride, output))| {
+                let conv = Conv { kernel, stride, groups: 1 };
+                let conv = conv.build(path / format!("conv{}", index + 1), channels, output);
+                channels = output;
+                (conv, batch_norm2d(path / format!("bn{}", index + 1), output))
+            })
+            .collect();
+        let downsample = (stride != 1 || input != output).then(|| {
+            let path = path / "downsample";
+            let conv = Conv::pointwise(stride).build(&path / 0, input, output);
+            (conv, batch_norm2d(&path / 1, output))
+        });
+        Block { layers, downsample }
+    }
+
+    fn forward(&self, x: &Tensor, train: bool) -> Tensor {
+        let mut main = x.shallow_clone();
+        for (index, (conv, bn)) in self.layers.iter().enumerate() {
+            main = bn.forward_t(&conv.forward(&main), train);
+            if index + 1 < self.layers.len() {
+                main = main.relu_();
+            }
+        }
+        match &self.downsample {
+            Some((conv, bn)) => (main + bn.forward_t(&conv.forward(x), train)).relu_(),
+            None => (main + x).relu_(),
+        }
+    }
+}

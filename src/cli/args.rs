@@ -1,0 +1,391 @@
+//! The command line: options, subcommands, and spellings that people bring from other trainers.
+
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::config::{Shape, any_keys, read_file, suggest};
+use crate::{Error, Result};
+
+/// Trains and evaluates face recognition models: one TOML file is one experiment.
+#[derive(Debug, Parser)]
+#[command(name = "run", version, arg_required_else_help = true)]
+#[command(override_usage = "run [OPTIONS] EXPERIMENT...\n       run COMMAND ...")]
+#[command(
+    after_help = "Shorthands: --batch-size N, --epochs N, --lr X, --weight-decay X, --seed N \
+    stand for --set KEY=VALUE.\nExit codes: 0 done, 1 the run failed, 2 the input is wrong, \
+    3 diverged, 75 stopped with a checkpoint."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub train: TrainArgs,
+    /// Warnings and results only.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say more.
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+}
+
+/// Training, the command without a name.
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// Experiment files or quoted patterns such as 'experiments/*face.toml', one after the other.
+    #[arg(value_name = "EXPERIMENT")]
+    pub experiments: Vec<String>,
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Goes on from a checkpoint: latest, min-loss, auto (latest, else a fresh run) or its folder.
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub continue_train: Option<ContinueFrom>,
+    /// The run's folder, instead of results/<experiment>/<run-id>.
+    #[arg(long, value_name = "DIR")]
+    pub run_dir: Option<PathBuf>,
+    /// Does everything up to the first training step.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Prints the resolved configuration and ends.
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+/// What changes the configuration.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Settings {
+    /// Sets a key of the configuration by its full name or any unique last part.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// auto, cpu, cuda:0 or mps; the same as --set train.device=.
+    #[arg(long)]
+    pub device: Option<String>,
+}
+
+impl Settings {
+    /// All of them as `KEY=VALUE`.
+    pub fn sets(&self) -> Vec<String> {
+        let device = self.device.iter().map(|device| format!("train.device={device}"));
+        self.set.iter().cloned().chain(device).collect()
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Does everything up to the first training step, on the real data; all errors at once.
+    Check {
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<String>,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Lists the parts: every kind of a family with its keys, defaults and paper.
+    Parts {
+        /// backbone, loss, optimizer ...
+        family: Option<String>,
+    },
+    /// Says which layer gave a key its value.
+    Explain {
+        key: String,
+        file: PathBuf,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Evaluates a run's checkpoint, or an experiment's model without training.
+    Eval {
+        #[arg(value_name = "RUN_DIR|EXPERIMENT")]
+        target: PathBuf,
+        /// latest, min-loss, the number of an epoch, or all.
+        #[arg(long, default_value = "min-loss")]
+        checkpoint: String,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Makes data sets.
+    #[command(subcommand)]
+    Data(DataCommand),
+    /// Measures throughput.
+    #[command(subcommand)]
+    Bench(BenchCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Draws synthetic faces: JPEG files in folders by identity, and pairs of unseen identities.
+    Synth {
+        /// The folder to make.
+        output: PathBuf,
+        /// Identities to train on.
+        #[arg(long, default_value_t = 100)]
+        identities: usize,
+        /// Images of each identity.
+        #[arg(long, default_value_t = 20)]
+        images: usize,
+        /// Identities never trained on, for the pairs.
+        #[arg(long, default_value_t = 50)]
+        unseen: usize,
+        /// Width and height in pixels.
+        #[arg(long, default_value_t = 112)]
+        size: usize,
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Images/s of forward, backward and optimizer.
+    Step {
+        experiment: PathBuf,
+        /// Steps that are measured.
+        #[arg(long, default_value_t = 20)]
+        steps: usize,
+        #[command(flatten)]
+        settings: Settings,
+    },
+}
+
+/// Where `--continue-train` starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ContinueFrom {
+    Latest,
+    MinLoss,
+    Auto,
+    Path(PathBuf),
+}
+
+impl FromStr for ContinueFrom {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(match text {
+            "latest" => ContinueFrom::Latest,
+            "min-loss" | "min_loss" => ContinueFrom::MinLoss,
+            "auto" => ContinueFrom::Auto,
+            path => ContinueFrom::Path(path.into()),
+        })
+    }
+}
+
+/// Options of other trainers, and the keys that they stand for.
+const SHORTHANDS: [(&str, &str); 5] = [
+    ("--batch-size", "train.batch_size"),
+    ("--epochs", "train.epochs"),
+    ("--lr", "optimizer.lr"),
+    ("--weight-decay", "optimizer.weight_decay"),
+    ("--seed", "seed"),
+];
+
+/// Reads `argv` (with the program's name); `root` is the configuration, for suggestions.
+/// The error prints itself and knows its exit code (2, or 0 for `--help`).
+pub fn parse(argv: Vec<String>, root: &Shape) -> Result<Cli, clap::Error> {
+    let argv = normalise(argv);
+    match Cli::try_parse_from(&argv) {
+        Ok(cli) if cli.command.is_some() && !cli.train.experiments.is_empty() => {
+            let message = "an experiment and a command cannot be given together";
+            Err(Cli::command().error(ErrorKind::ArgumentConflict, message))
+        }
+        Ok(cli) if cli.command.is_none() && cli.train.experiments.is_empty() => {
+            let message = "no experiment file given";
+            Err(Cli::command().error(ErrorKind::MissingRequiredArgument, message))
+        }
+        Err(error) if error.kind() == ErrorKind::UnknownArgument => {
+            let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg) else {
+                return Err(error);
+            };
+            match setting_for(option, &argv, root) {
+                Some(setting) => {
+                    let message =
+                        format!("there is no option {option}; did you mean --set {setting}?");
+                    Err(Cli::command().error(ErrorKind::UnknownArgument, message))
+                }
+                None => Err(error),
+            }
+        }
+        other => other,
+    }
+}
+
+/// Long options with dashes for underscores, and shorthands as `--set`. `data synth --seed` is
+/// that command's own.
+fn normalise(argv: Vec<String>) -> Vec<String> {
+    let own_seed = argv.get(1).is_some_and(|command| command == "data");
+    let mut out = Vec::new();
+    let mut rest = argv.into_iter();
+    while let Some(argument) = rest.next() {
+        if argument == "--" {
+            out.push(argument);
+            out.extend(rest);
+            break;
+        }
+        let (name, value) = match argument.split_once('=') {
+            Some((name, value)) => (name.replace('_', "-"), Some(value.to_string())),
+            None => (argument.replace('_', "-"), None),
+        };
+        let shorthand = SHORTHANDS.iter().find(|(option, _)| *option == name);
+        match (shorthand, value) {
+            (Some((_, key)), value) if !own_seed => match value.or_else(|| rest.next()) {
+                Some(value) => out.extend(["--set".into(), format!("{key}={value}")]),
+                None => out.push(format!("--set={key}")),
+            },
+            _ if !argument.starts_with("--") => out.push(argument),
+            (_, Some(value)) => out.push(format!("{name}={value}")),
+            (_, None) => {
+                // What follows --set is a key, whose underscores stay.
+                let takes_key = name == "--set";
+                out.push(name);
+                if takes_key {
+                    out.extend(rest.next());
+                }
+            }
+        }
+    }
+    out
+}
+
+/// `loss.margin=0.3` for the unknown option `--margin 0.3`.
+fn setting_for(option: &str, argv: &[String], root: &Shape) -> Option<String> {
+    let option = option.split('=').next().unwrap_or(option);
+    let wanted = option.trim_start_matches('-').replace('-', "_");
+    let keys = any_keys(root);
+    let last = |key: &str| key.rsplit('.').next().unwrap_or(key).to_string();
+    let lasts: Vec<String> = keys.iter().map(|key| last(key)).collect();
+    let lasts: Vec<&str> = lasts.iter().map(String::as_str).collect();
+    let key = match keys.iter().find(|key| **key == wanted) {
+        Some(key) => key,
+        None => {
+            let near = suggest(&wanted, &lasts)?;
+            let same = keys.iter().filter(|key| last(key) == near);
+            same.min_by_key(|key| key.matches('.').count())?
+        }
+    };
+    let at = argv.iter().position(|argument| argument.split('=').next() == Some(option))?;
+    let value = match argv[at].split_once('=') {
+        Some((_, value)) => Some(value),
+        None => argv.get(at + 1).map(String::as_str).filter(|next| !next.starts_with("--")),
+    };
+    Some(format!("{key}={}", value.unwrap_or("VALUE")))
+}
+
+/// The experiment files that names and patterns stand for, in order.
+pub fn experiment_files(patterns: &[String]) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for pattern in patterns {
+        let literal = Path::new(pattern);
+        if literal.exists() || !pattern.contains(['*', '?', '[']) {
+            read_file(literal)?;
+            files.push(literal.to_path_buf());
+            continue;
+        }
+        let matches = glob::glob(pattern)
+            .map_err(|e| Error::input(format!("{pattern} is not a pattern: {e}")))?;
+        let before = files.len();
+        for file in matches {
+            let file = file.map_err(|e| Error::input(format!("cannot list {pattern}: {e}")))?;
+            files.push(file);
+        }
+        if files.len() == before {
+            return Err(Error::input(format!("no file matches {pattern}")));
+        }
+    }
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    crate::config_struct! {
+        pub struct Margin {
+            pub margin: f64 = 0.5;
+        }
+    }
+    crate::config_struct! {
+        pub struct None_ {}
+    }
+    crate::config_family! {
+        pub enum Loss("loss") { None(None_) = "none", Margin(Margin) = "margin" }
+    }
+    crate::config_struct! {
+        pub struct Root {
+            pub loss: Loss = Loss::default();
+        }
+    }
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        let argv = line.split(' ').map(String::from).collect();
+        super::parse(argv, &<Root as crate::config::Field>::shape())
+    }
+
+    #[test]
+    fn training_is_the_command_without_a_name() {
+        let line =
+            "run -q a.toml b.toml --set lr=1 --set a_b=2 --continue_train min_loss --run_dir d";
+        let cli = parse(line).unwrap();
+        assert!(cli.command.is_none() && cli.quiet);
+        assert_eq!(cli.train.experiments, ["a.toml", "b.toml"]);
+        assert_eq!(cli.train.settings.sets(), ["lr=1", "a_b=2"]);
+        assert_eq!(cli.train.continue_train, Some(ContinueFrom::MinLoss));
+        assert_eq!(cli.train.run_dir, Some("d".into()));
+    }
+
+    #[test]
+    fn other_trainers_spellings_become_settings() {
+        let line = "run --batch_size 256 --epochs=5 --lr 1e-2 --seed 3 --device cpu x_y.toml";
+        let cli = parse(line).unwrap();
+        assert_eq!(
+            cli.train.settings.sets(),
+            [
+                "train.batch_size=256",
+                "train.epochs=5",
+                "optimizer.lr=1e-2",
+                "seed=3",
+                "train.device=cpu"
+            ]
+        );
+        assert_eq!(cli.train.experiments, ["x_y.toml"]);
+    }
+
+    #[test]
+    fn commands() {
+        let cli = parse("run data synth out --seed 4").unwrap();
+        let Some(Command::Data(DataCommand::Synth { seed, .. })) = cli.command else { panic!() };
+        assert_eq!(seed, 4);
+        let cli = parse("run explain lr x.toml --set lr=1 -v").unwrap();
+        assert!(matches!(cli.command, Some(Command::Explain { .. })) && cli.verbose);
+        assert!(parse("run check").is_err());
+        assert_eq!(parse("run --dry-run").unwrap_err().exit_code(), 2);
+        assert_eq!(parse("run --help").unwrap_err().exit_code(), 0);
+    }
+
+    #[test]
+    fn unknown_options_suggest_settings() {
+        let error = parse("run x.toml --margin 0.3").unwrap_err();
+        assert!(error.to_string().contains("did you mean --set loss.margin=0.3?"), "{error}");
+        assert_eq!(error.exit_code(), 2);
+        let error = parse("run x.toml --margn=0.3").unwrap_err();
+        assert!(error.to_string().contains("--set loss.margin=0.3?"), "{error}");
+    }
+
+    #[test]
+    fn patterns_and_names() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["b.toml", "a.toml"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let files = experiment_files(&[path("*.toml"), path("b.toml")]).unwrap();
+        let names: Vec<_> =
+            files.iter().map(|f| f.file_name().unwrap().to_str().unwrap()).collect();
+        assert_eq!(names, ["a.toml", "b.toml", "b.toml"]);
+        let none = experiment_files(&[path("c*.toml")]).unwrap_err().to_string();
+        assert!(none.contains("no file matches"), "{none}");
+        let Error::Input { help, .. } = experiment_files(&[path("b.tml")]).unwrap_err() else {
+            panic!()
+        };
+        assert!(help.unwrap().contains("b.toml"));
+    }
+}

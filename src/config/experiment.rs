@@ -1,0 +1,48 @@
+//! The root of an experiment: every table of the TOML file.
+
+use super::tables::{Checkpoint, Loader, Paths, Record, Train};
+use crate::backbone::BackboneConfig;
+use crate::data::{Augmentation, DataConfig, PreprocessConfig};
+use crate::evaluate::Evaluate;
+use crate::head::HeadConfig;
+use crate::loss::LossConfig;
+use crate::optimizer::OptimizerConfig;
+use crate::scheduler::SchedulerConfig;
+
+crate::config_struct! {
+    /// One experiment: data, network, loss, optimizer, schedule, evaluation and record.
+    pub struct Experiment {
+        /// Name of the experiment and of its folder of results; empty: the file's name.
+        pub name: String = String::new();
+        /// Seed of everything random.
+        pub seed: u64 = 0;
+        /// Where data sets and results are.
+        pub paths: Paths = Paths::default();
+        /// The images that are trained on.
+        pub data: DataConfig = DataConfig::default();
+        /// How an image becomes network input.
+        pub preprocess: PreprocessConfig = PreprocessConfig::default();
+        /// Random changes to training images.
+        pub augmentation: Augmentation = Augmentation::default();
+        /// Threads that prepare batches.
+        pub loader: Loader = Loader::default();
+        /// The network that turns an image into features.
+        pub backbone: BackboneConfig = BackboneConfig::default();
+        /// Features to embedding.
+        pub head: HeadConfig = HeadConfig::default();
+        /// What training minimises.
+        pub loss: LossConfig = LossConfig::default();
+        /// How the weights follow the gradients.
+        pub optimizer: OptimizerConfig = OptimizerConfig::default();
+        /// How the learning rate moves.
+        pub scheduler: SchedulerConfig = SchedulerConfig::default();
+        /// Length and manner of the training.
+        pub train: Train = Train::default();
+        /// What is kept, and when.
+        pub checkpoint: Checkpoint = Checkpoint::default();
+        /// How the model is scored.
+        pub evaluate: Evaluate = Evaluate::default();
+        /// What is written down while it runs.
+        pub record: Record = Record::default();
+    }
+}

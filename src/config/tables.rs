@@ -1,0 +1,188 @@
+//! The top-level tables that are not families of parts.
+
+use std::path::PathBuf;
+
+crate::config_struct! {
+    /// Where data sets and results lie.
+    pub struct Paths {
+        /// Folder that relative data roots are looked up in.
+        pub datasets: PathBuf = "datasets".into(), required();
+        /// Folder that receives `<experiment>/<run-id>/`.
+        pub results: PathBuf = "results".into(), required();
+    }
+}
+
+crate::config_choice! {
+    /// Number format of the forward and backward pass.
+    pub enum Amp {
+        /// float32 throughout.
+        Off = "off",
+        /// bfloat16 where autocast allows it.
+        Bf16 = "bf16",
+        /// float16 where autocast allows it, with loss scaling.
+        Fp16 = "fp16",
+    }
+}
+
+crate::config_struct! {
+    /// Stops training when the monitored loss no longer falls.
+    pub struct EarlyStopping {
+        /// Epochs without improvement after which training stops; 0 is off.
+        pub patience: usize = 0;
+        /// Smallest decrease of the loss that counts as an improvement.
+        pub min_delta: f64 = 0.0, non_negative();
+    }
+}
+
+crate::config_struct! {
+    /// The training loop.
+    pub struct Train {
+        /// Passes over the training data.
+        pub epochs: usize = 10, at_least(1);
+        /// Images per optimizer step.
+        pub batch_size: usize = 128, at_least(1);
+        /// Automatic mixed precision.
+        pub amp: Amp = Amp::Off;
+        /// `auto`, `cpu`, `cuda:N` or `mps`.
+        pub device: String = "auto".into(), required();
+        /// CPU threads of one operation; 0 is one per core. Recorded, for the bits depend on it.
+        pub threads: usize = 0;
+        /// The same seed gives the same bits, at some cost on a GPU.
+        pub deterministic: bool = true;
+        /// Store images as N, H, W, C in memory.
+        pub channels_last: bool = false;
+        /// Largest L2 norm of all gradients together; 0 is off.
+        pub clip_grad_norm: f64 = 0.0, non_negative();
+        /// Leave out the last batch of an epoch when it is smaller than the others.
+        pub drop_last: bool = false;
+        /// Optimizer steps after which training ends, whatever the epoch; 0 is no limit.
+        pub max_steps: usize = 0;
+        /// When to stop before the last epoch.
+        pub early_stopping: EarlyStopping = EarlyStopping::default();
+    }
+}
+
+crate::config_struct! {
+    /// How images get from disk to the network.
+    pub struct Loader {
+        /// Threads that decode and augment; 0 is one per core.
+        pub workers: usize = 0;
+        /// Batches prepared ahead.
+        pub prefetch: usize = 4, at_least(1);
+    }
+}
+
+crate::config_struct! {
+    /// What is kept of the training besides the latest and the best state.
+    pub struct Checkpoint {
+        /// Epochs between checkpoints that are kept; 0 keeps only `latest` and `min-loss`.
+        pub every_epochs: usize = 0;
+        /// Optimizer steps between writes of `latest`; 0 writes it at the end of an epoch only.
+        pub every_steps: usize = 0;
+        /// Epochs between copies of the weights alone; 0 is none.
+        pub weights_every_epochs: usize = 0;
+    }
+}
+
+crate::config_choice! {
+    /// Whether a run is logged to Weights & Biases.
+    pub enum WandbMode {
+        /// Not at all.
+        Disabled = "disabled",
+        /// Into files, for a later upload.
+        Offline = "offline",
+        /// While it runs.
+        Online = "online",
+    }
+}
+
+crate::config_struct! {
+    /// Weights & Biases.
+    pub struct Wandb {
+        /// Only "disabled" so far.
+        pub mode: WandbMode = WandbMode::Disabled,
+            that("\"disabled\": this version does not log to W&B yet", |mode| {
+                *mode == WandbMode::Disabled
+            });
+    }
+}
+
+crate::config_struct! {
+    /// What a run writes down about itself.
+    pub struct Record {
+        /// Optimizer steps between rows of `steps.csv`.
+        pub every_steps: usize = 50, at_least(1);
+        /// Weights & Biases.
+        pub wandb: Wandb = Wandb::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{DEFAULTS, Field, Shape, default_value, load_str};
+    use super::*;
+
+    crate::config_struct! {
+        pub struct Tables {
+            pub seed: u64 = 0;
+            pub name: String = String::new();
+            pub paths: Paths = Paths::default();
+            pub train: Train = Train::default();
+            pub loader: Loader = Loader::default();
+            pub checkpoint: Checkpoint = Checkpoint::default();
+            pub record: Record = Record::default();
+        }
+    }
+
+    fn load(text: &str) -> crate::Result<Tables> {
+        load_str("x.toml", text, &[]).map(|loaded| loaded.experiment)
+    }
+
+    /// Lines that `defaults.toml` and the structs' defaults do not share; of a family only the
+    /// kind belongs there.
+    fn differences(
+        path: &str,
+        shape: &Shape,
+        default: &toml::Value,
+        stated: Option<&toml::Value>,
+        found: &mut Vec<String>,
+    ) {
+        let keys: Vec<(&str, Shape)> = match shape {
+            Shape::Table(table) => table().keys.into_iter().map(|k| (k.name, k.shape)).collect(),
+            Shape::Family(_) => vec![("kind", Shape::Leaf("string"))],
+            _ if stated == Some(default) => return,
+            _ => return found.push(format!("{path} = {default}, defaults.toml: {stated:?}")),
+        };
+        for name in stated.and_then(|s| s.as_table()).into_iter().flat_map(|t| t.keys()) {
+            if !keys.iter().any(|(key, _)| key == name) {
+                found.push(format!("{path}.{name} is no key"));
+            }
+        }
+        for (name, shape) in &keys {
+            let path = format!("{path}.{name}");
+            differences(&path, shape, &default[*name], stated.and_then(|s| s.get(name)), found);
+        }
+    }
+
+    #[test]
+    fn defaults_file_agrees_with_the_structs() {
+        let stated: toml::Value = toml::from_str(DEFAULTS).unwrap();
+        let mut found = Vec::new();
+        let default = default_value(&Tables::default());
+        differences("", &Tables::shape(), &default, Some(&stated), &mut found);
+        assert!(found.is_empty(), "{found:#?}");
+    }
+
+    #[test]
+    fn wandb_is_refused_until_it_works() {
+        assert!(load("[record.wandb]\nmode = \"disabled\"").is_ok());
+        let refused = load("[record.wandb]\nmode = \"online\"").unwrap_err().to_string();
+        assert!(refused.contains("does not log to W&B yet"), "{refused}");
+    }
+
+    #[test]
+    fn empty_paths_are_refused() {
+        let refused = load("[paths]\nresults = \"\"").unwrap_err().to_string();
+        assert!(refused.contains("`paths.results`"), "{refused}");
+    }
+}

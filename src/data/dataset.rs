@@ -1,0 +1,123 @@
+//! What every data source ends up as: a list of labelled image files.
+
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use super::{LabelMap, OnCorrupt};
+use crate::{Error, Result};
+
+/// One image file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Ready to open.
+    pub path: PathBuf,
+    /// Index into the label map of the [`Dataset`] the item belongs to.
+    pub label: i64,
+}
+
+/// Labelled images, sorted by identity and then by file name, both bytewise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dataset {
+    pub root: PathBuf,
+    pub items: Vec<Item>,
+    pub labels: LabelMap,
+}
+
+impl Dataset {
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Number of images of each label.
+    pub fn images_per_identity(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.labels.len()];
+        for item in &self.items {
+            counts[item.label as usize] += 1;
+        }
+        counts
+    }
+
+    /// SHA-256, as hex, over (path below the root, size in bytes, identity) of every item, in
+    /// sorted order. It reads no image, so it tells changed lists and sizes, not changed pixels.
+    ///
+    /// # Errors
+    /// A file that is no longer there.
+    pub fn fingerprint(&self) -> Result<String> {
+        let mut lines = self.items.par_iter().map(|i| self.line(i)).collect::<Result<Vec<_>>>()?;
+        lines.par_sort_unstable();
+        let mut hasher = Sha256::new();
+        lines.iter().for_each(|line| hasher.update(line));
+        Ok(super::hex(&hasher.finalize()))
+    }
+
+    fn line(&self, item: &Item) -> Result<Vec<u8>> {
+        let size =
+            std::fs::metadata(&item.path).map_err(|e| Error::io("read", &item.path, e))?.len();
+        let mut line = self.relative(&item.path).as_os_str().as_encoded_bytes().to_vec();
+        line.push(0);
+        line.extend_from_slice(&size.to_le_bytes());
+        line.extend_from_slice(self.labels.names()[item.label as usize].as_bytes());
+        line.push(b'\n');
+        Ok(line)
+    }
+
+    fn relative<'a>(&self, path: &'a Path) -> &'a Path {
+        path.strip_prefix(&self.root).unwrap_or(path)
+    }
+}
+
+/// The parts of a data source that a run uses.
+#[derive(Clone, Debug)]
+pub struct Splits {
+    pub train: Dataset,
+    /// Other images of the identities in `train`, under the same label map: validation loss.
+    pub validation: Option<Dataset>,
+    /// Like `validation`, but never looked at while training: the closed-set test.
+    pub test: Option<Dataset>,
+    /// Identities that are never trained on, under a label map of their own: open-set test.
+    pub unseen: Option<Dataset>,
+    pub on_corrupt: OnCorrupt,
+    /// What a user should know about how the parts came about, one sentence each.
+    pub notes: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fingerprint_follows_names_sizes_and_labels_not_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: &[u8]| {
+            std::fs::write(dir.path().join(name), bytes).unwrap();
+            dir.path().join(name)
+        };
+        let items = vec![
+            Item { path: write("a.png", b"12"), label: 0 },
+            Item { path: write("b.png", b"345"), label: 1 },
+        ];
+        let labels = LabelMap::new(vec!["ann".into(), "bob".into()]);
+        let set = Dataset { root: dir.path().into(), items, labels };
+        let fingerprint = set.fingerprint().unwrap();
+
+        let mut reversed = set.clone();
+        reversed.items.reverse();
+        assert_eq!(reversed.fingerprint().unwrap(), fingerprint);
+
+        let mut relabelled = set.clone();
+        relabelled.items[0].label = 1;
+        assert_ne!(relabelled.fingerprint().unwrap(), fingerprint);
+
+        write("b.png", b"3456");
+        assert_ne!(set.fingerprint().unwrap(), fingerprint);
+
+        std::fs::remove_file(dir.path().join("a.png")).unwrap();
+        assert!(set.fingerprint().unwrap_err().to_string().contains("a.png"));
+    }
+}

@@ -1,0 +1,104 @@
+//! Bytes to 8-bit RGB, whatever the file holds.
+//!
+//! The format is taken from the content, never from the name. EXIF orientation is applied, grey
+//! is repeated, CMYK is converted, 16 bits are rounded to 8, and transparency is composited on
+//! black: the colour that aligned face crops are padded with.
+
+use std::fs::File;
+use std::io::{Cursor, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use image::metadata::Orientation;
+use image::{ColorType, DynamicImage, ImageDecoder, ImageReader, Limits};
+
+/// More than any camera's image of a face; a decompression bomb claims more.
+const MAX_PIXELS: u64 = 100_000_000;
+/// Bytes a decoder may allocate besides the image itself.
+const MAX_ALLOCATION: u64 = 1 << 30;
+const MAX_FILE: u64 = 1 << 28;
+
+/// An image, `height x width x 3`. Its buffer is reused from one image to the next.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rgb {
+    pub width: usize,
+    pub height: usize,
+    pub pixels: Vec<u8>,
+}
+
+/// Reads a whole file into `bytes`. The error is a fragment that does not repeat the path.
+pub fn read(path: &Path, bytes: &mut Vec<u8>) -> Result<(), String> {
+    bytes.clear();
+    let file = File::open(path).map_err(|e| e.to_string())?;
+    file.take(MAX_FILE + 1).read_to_end(bytes).map_err(|e| e.to_string())?;
+    if bytes.is_empty() {
+        return Err("the file is empty".into());
+    }
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(format!("larger than {} MiB", MAX_FILE >> 20));
+    }
+    Ok(())
+}
+
+/// Decodes `bytes` into `image`. The error says why it can't be done.
+pub fn decode(bytes: &[u8], image: &mut Rgb) -> Result<(), String> {
+    // A decoder that panics on a malformed file has found a broken file, not a broken program.
+    catch_unwind(AssertUnwindSafe(|| decode_guarded(bytes, image)))
+        .unwrap_or_else(|_| Err("the decoder gave up on it".into()))
+}
+
+fn decode_guarded(bytes: &[u8], image: &mut Rgb) -> Result<(), String> {
+    if is_truncated_jpeg(bytes) {
+        return Err("the JPEG ends before its end-of-image marker".into());
+    }
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
+    let mut decoder =
+        reader.map_err(|e| e.to_string())?.into_decoder().map_err(|e| e.to_string())?;
+    let (width, height) = decoder.dimensions();
+    if u64::from(width) * u64::from(height) > MAX_PIXELS {
+        return Err(format!(
+            "{width}x{height} pixels, more than {} million",
+            MAX_PIXELS / 1_000_000
+        ));
+    }
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(MAX_ALLOCATION);
+    decoder.set_limits(limits).map_err(|e| e.to_string())?;
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    if decoder.color_type() == ColorType::Rgb8 && orientation == Orientation::NoTransforms {
+        (image.width, image.height) = (width as usize, height as usize);
+        image.pixels.resize(image.width * image.height * 3, 0);
+        return decoder.read_image(&mut image.pixels).map_err(|e| e.to_string());
+    }
+    let mut decoded = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;
+    decoded.apply_orientation(orientation);
+    let rgb = match decoded.color().has_alpha() {
+        true => on_black(decoded),
+        false => decoded.into_rgb8(),
+    };
+    (image.width, image.height) = (rgb.width() as usize, rgb.height() as usize);
+    image.pixels = rgb.into_raw();
+    Ok(())
+}
+
+fn on_black(image: DynamicImage) -> image::RgbImage {
+    let rgba = image.into_rgba8();
+    let over = |colour: u8, alpha: u8| ((u16::from(colour) * u16::from(alpha) + 127) / 255) as u8;
+    image::RgbImage::from_fn(rgba.width(), rgba.height(), |x, y| {
+        let [r, g, b, a] = rgba.get_pixel(x, y).0;
+        image::Rgb([over(r, a), over(g, a), over(b, a)])
+    })
+}
+
+/// The JPEG decoder fills what is missing with grey instead of failing. A whole file has an
+/// end-of-image marker after its last start of scan (an embedded thumbnail's comes before).
+fn is_truncated_jpeg(bytes: &[u8]) -> bool {
+    if !bytes.starts_with(&[0xff, 0xd8]) {
+        return false;
+    }
+    let marker = |pair: &[u8]| pair[0] == 0xff && (pair[1] == 0xd9 || pair[1] == 0xda);
+    match bytes.windows(2).rev().find(|pair| marker(pair)) {
+        Some(pair) => pair[1] != 0xd9,
+        None => true,
+    }
+}

@@ -1,0 +1,254 @@
+//! Batches of images, prepared ahead by worker threads and delivered in order.
+//!
+//! What a batch holds depends on (seed, epoch, batch number) alone: any number of workers, and
+//! an epoch that starts in the middle, give the same bits.
+
+use std::sync::Arc;
+
+use super::Dataset;
+use super::augmentation::{Augmentation, Draw};
+use super::order::{below, permutation};
+use super::pipeline::{Pipeline, Work};
+use super::preprocess::Preprocess;
+use super::render::Renderer;
+use super::skipped::{OnCorrupt, Skipped};
+use crate::random::{Stream, rng};
+use crate::{Error, Result};
+
+/// How many other images are tried in the place of a broken one.
+const REPLACEMENTS: u64 = 32;
+
+/// Images of one step, as bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// `N x 3 x height x width`, RGB.
+    pub images: Vec<u8>,
+    pub labels: Vec<i64>,
+    pub height: usize,
+    pub width: usize,
+    /// Which item of the data set each image is.
+    pub indices: Vec<usize>,
+}
+
+impl Batch {
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoaderOptions {
+    pub batch_size: usize,
+    pub seed: u64,
+    /// A new order in every epoch; else the order of the data set.
+    pub shuffle: bool,
+    /// Leaves out a last batch that is smaller than the others.
+    pub drop_last: bool,
+    /// Threads; at least one is used.
+    pub workers: usize,
+    /// Batches that may be finished or in the making ahead of the consumer; at least one for
+    /// each worker. Memory is bounded by that many batches.
+    pub prefetch: usize,
+    pub on_corrupt: OnCorrupt,
+}
+
+/// Makes the batches of any epoch of a data set.
+#[derive(Debug)]
+pub struct Loader {
+    source: Arc<Source>,
+}
+
+impl Loader {
+    /// # Errors
+    /// No image at all, a batch size of 0, or `drop_last` with fewer images than one batch.
+    pub fn new(
+        dataset: Arc<Dataset>,
+        preprocess: Preprocess,
+        augmentation: Option<Augmentation>,
+        options: LoaderOptions,
+    ) -> Result<Self> {
+        let (count, root) = (dataset.len(), dataset.root.display());
+        if dataset.is_empty() {
+            return Err(Error::input(format!("no images to load from {root}")));
+        }
+        if options.batch_size == 0 {
+            return Err(Error::input("the batch size is 0").help("set it to 1 or more"));
+        }
+        if options.drop_last && count < options.batch_size {
+            return Err(Error::input(format!(
+                "a batch of {} is larger than the data: {count} images in {root}",
+                options.batch_size
+            ))
+            .help(format!("lower the batch size to {count} or less")));
+        }
+        let of_label = group(&dataset);
+        let skipped = Skipped::default();
+        let source = Source { dataset, preprocess, augmentation, options, of_label, skipped };
+        Ok(Self { source: Arc::new(source) })
+    }
+
+    pub fn dataset(&self) -> &Arc<Dataset> {
+        &self.source.dataset
+    }
+
+    pub fn batches_per_epoch(&self) -> usize {
+        let Source { dataset, options, .. } = &*self.source;
+        match options.drop_last {
+            true => dataset.len() / options.batch_size,
+            false => dataset.len().div_ceil(options.batch_size),
+        }
+    }
+
+    /// The images that could not be decoded so far.
+    pub fn skipped(&self) -> &Skipped {
+        &self.source.skipped
+    }
+
+    /// The batches of `epoch` from number `first_batch` on, in order. Dropping the iterator
+    /// stops the workers.
+    pub fn epoch(&self, epoch: usize, first_batch: usize) -> EpochIter {
+        let Source { dataset, options, .. } = &*self.source;
+        let order = match options.shuffle {
+            true => {
+                permutation(dataset.len(), &mut rng(options.seed, Stream::Shuffle, epoch as u64, 0))
+            }
+            false => (0..dataset.len() as u32).collect(),
+        };
+        let work = EpochWork { source: Arc::clone(&self.source), epoch, order };
+        let workers = options.workers.max(1);
+        let batches = first_batch..self.batches_per_epoch();
+        EpochIter { pipeline: Pipeline::start(work, batches, workers, options.prefetch) }
+    }
+}
+
+/// The batches of one epoch. After an error it ends.
+pub struct EpochIter {
+    pipeline: Pipeline<Result<Batch>>,
+}
+
+impl Iterator for EpochIter {
+    type Item = Result<Batch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let batch = self.pipeline.take()?;
+        if batch.is_err() {
+            self.pipeline.stop();
+        }
+        Some(batch)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, Some(self.pipeline.remaining()))
+    }
+}
+
+/// What the workers share through all epochs.
+#[derive(Debug)]
+struct Source {
+    dataset: Arc<Dataset>,
+    preprocess: Preprocess,
+    augmentation: Option<Augmentation>,
+    options: LoaderOptions,
+    /// Items by label.
+    of_label: Vec<Vec<u32>>,
+    skipped: Skipped,
+}
+
+fn group(dataset: &Dataset) -> Vec<Vec<u32>> {
+    let mut of_label = vec![Vec::new(); dataset.labels.len()];
+    for (index, item) in dataset.items.iter().enumerate() {
+        of_label[item.label as usize].push(index as u32);
+    }
+    of_label
+}
+
+struct EpochWork {
+    source: Arc<Source>,
+    epoch: usize,
+    order: Vec<u32>,
+}
+
+impl Work for EpochWork {
+    type Scratch = Renderer;
+    type Output = Result<Batch>;
+
+    fn run(
+        &self,
+        number: usize,
+        renderer: &mut Renderer,
+        stopped: &dyn Fn() -> bool,
+    ) -> Result<Batch> {
+        let Preprocess { height, width, .. } = self.source.preprocess;
+        let size = self.source.options.batch_size;
+        let first = number * size;
+        let wanted = &self.order[first..self.order.len().min(first + size)];
+        let mut images = vec![0; wanted.len() * 3 * height * width];
+        let mut indices = Vec::with_capacity(wanted.len());
+        for (index, out) in wanted.iter().zip(images.chunks_exact_mut(3 * height * width)) {
+            if stopped() {
+                break;
+            }
+            indices.push(self.source.sample(self.epoch, *index as usize, renderer, out)?);
+        }
+        let labels = indices.iter().map(|i| self.source.dataset.items[*i].label).collect();
+        Ok(Batch { images, labels, height, width, indices })
+    }
+}
+
+impl Source {
+    /// Renders item `index`, or another one if it is broken, and returns which it was.
+    fn sample(
+        &self,
+        epoch: usize,
+        index: usize,
+        renderer: &mut Renderer,
+        out: &mut [u8],
+    ) -> Result<usize> {
+        let draw = match &self.augmentation {
+            Some(augmentation) => augmentation.draw(self.options.seed, epoch, index),
+            None => Draw::NONE,
+        };
+        if self.try_render(index, renderer, &draw, out)? {
+            return Ok(index);
+        }
+        // Stream::Shuffle's index 0 is the permutation.
+        let mut rng = rng(self.options.seed, Stream::Shuffle, epoch as u64, index as u64 + 1);
+        let siblings = &self.of_label[self.dataset.items[index].label as usize];
+        for attempt in 0..REPLACEMENTS {
+            let other = match attempt < REPLACEMENTS / 2 {
+                true => siblings[below(siblings.len(), &mut rng)] as usize,
+                false => below(self.dataset.len(), &mut rng),
+            };
+            if self.try_render(other, renderer, &draw, out)? {
+                return Ok(other);
+            }
+        }
+        let path = self.dataset.items[index].path.display();
+        Err(Error::failed(format!("found no image to take the place of the broken {path}")))
+    }
+
+    /// False if the image is broken and may be skipped.
+    fn try_render(
+        &self,
+        index: usize,
+        renderer: &mut Renderer,
+        draw: &Draw,
+        out: &mut [u8],
+    ) -> Result<bool> {
+        if self.skipped.contains(index) {
+            return Ok(false);
+        }
+        let path = &self.dataset.items[index].path;
+        match renderer.render(path, &self.preprocess, draw, out) {
+            Ok(()) => Ok(true),
+            Err(reason) => {
+                let policy = self.options.on_corrupt;
+                self.skipped.report(&self.dataset, index, reason, policy).map(|()| false)
+            }
+        }
+    }
+}

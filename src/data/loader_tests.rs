@@ -1,0 +1,217 @@
+//! The loader's promises: the same bits whatever the threads, broken images replaced and counted,
+//! no hang.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::*;
+
+/// Three identities with seven small noise images each; `broken` of them (by number) are cut.
+fn folder(broken: &[usize]) -> (tempfile::TempDir, Arc<Dataset>) {
+    let dir = tempfile::tempdir().unwrap();
+    for number in 0..21 {
+        let identity = dir.path().join(["ann", "bob", "cy"][number / 7]);
+        std::fs::create_dir_all(&identity).unwrap();
+        let pixel = |x, y| image::Rgb([(x * 9) as u8, (y * 11) as u8, 10 * number as u8]);
+        let path = identity.join(format!("{number:02}.png"));
+        image::RgbImage::from_fn(20, 18, pixel).save(&path).unwrap();
+        if broken.contains(&number) {
+            std::fs::write(&path, b"\x89PNG\r\n\x1a\nnothing more").unwrap();
+        }
+    }
+    let dataset = scan::scan(dir.path()).unwrap().dataset();
+    (dir, Arc::new(dataset))
+}
+
+fn preprocess() -> Preprocess {
+    Preprocess { height: 16, width: 14, resize: Resize::Crop, mean: [0.5; 3], std: [0.5; 3] }
+}
+
+fn options(workers: usize) -> LoaderOptions {
+    LoaderOptions {
+        batch_size: 4,
+        seed: 5,
+        shuffle: true,
+        drop_last: false,
+        workers,
+        prefetch: 2,
+        on_corrupt: OnCorrupt::Skip,
+    }
+}
+
+fn loader(dataset: &Arc<Dataset>, options: LoaderOptions) -> Loader {
+    let augmentation = Some(Augmentation::default());
+    Loader::new(Arc::clone(dataset), preprocess(), augmentation, options).unwrap()
+}
+
+fn batches(loader: &Loader, epoch: usize, first: usize) -> Vec<Batch> {
+    loader.epoch(epoch, first).collect::<Result<_>>().unwrap()
+}
+
+#[test]
+fn batches_do_not_depend_on_the_number_of_workers_or_the_start() {
+    let (_dir, dataset) = folder(&[]);
+    let reference = batches(&loader(&dataset, options(1)), 3, 0);
+    assert_eq!(reference.len(), 6);
+    assert_eq!(reference.iter().map(Batch::len).collect::<Vec<_>>(), [4, 4, 4, 4, 4, 1]);
+    for workers in [0, 2, 7] {
+        let loader = loader(&dataset, options(workers));
+        assert_eq!(loader.batches_per_epoch(), 6);
+        assert_eq!(batches(&loader, 3, 0), reference, "{workers} workers");
+        assert_eq!(batches(&loader, 3, 4), reference[4..], "{workers} workers from batch 4");
+        assert_ne!(batches(&loader, 4, 0), reference);
+    }
+    assert!(batches(&loader(&dataset, options(2)), 3, 6).is_empty());
+}
+
+#[test]
+fn an_epoch_holds_every_image_once_under_its_own_label() {
+    let (_dir, dataset) = folder(&[]);
+    let all = batches(&loader(&dataset, options(2)), 0, 0);
+    let mut indices: Vec<_> = all.iter().flat_map(|batch| batch.indices.clone()).collect();
+    assert!(!indices.is_sorted());
+    indices.sort_unstable();
+    assert_eq!(indices, (0..21).collect::<Vec<_>>());
+    for batch in &all {
+        assert_eq!(batch.images.len(), batch.len() * 3 * 16 * 14);
+        for ((label, index), image) in
+            batch.labels.iter().zip(&batch.indices).zip(batch.images.chunks(3 * 16 * 14))
+        {
+            assert_eq!(*label, dataset.items[*index].label);
+            // Blue is 10 x the number of the image, at the centre also after a rotation.
+            let centre = image[2 * 16 * 14 + 8 * 14 + 7];
+            assert!(centre.abs_diff(10 * *index as u8) <= 1, "{centre} for image {index}");
+        }
+    }
+}
+
+#[test]
+fn without_shuffle_and_augmentation_the_data_set_comes_in_order() {
+    let (_dir, dataset) = folder(&[]);
+    let options = LoaderOptions { shuffle: false, drop_last: true, ..options(2) };
+    let loader = Loader::new(dataset, preprocess(), None, options).unwrap();
+    let indices: Vec<_> = batches(&loader, 9, 0).into_iter().flat_map(|b| b.indices).collect();
+    assert_eq!(indices, (0..20).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_broken_image_is_replaced_from_its_identity_and_named_once() {
+    // One in 21 is more than 1 %, so the data set is repeated under other names.
+    let (_dir, small) = folder(&[9]);
+    let mut large = Dataset::clone(&small);
+    let whole: Vec<_> = (0..21).filter(|i| *i != 9).map(|i| small.items[i].clone()).collect();
+    (0..6).for_each(|_| large.items.extend(whole.clone()));
+    let large = Arc::new(large);
+    let reference = loader(&large, options(1));
+    let batches_1 = batches(&reference, 0, 0);
+    let loader_7 = loader(&large, options(7));
+    assert_eq!(batches(&loader_7, 0, 0), batches_1);
+    assert_eq!(batches(&loader_7, 1, 0), batches(&reference, 1, 0));
+    let (mut seen, mut bobs) = (0, 0);
+    for batch in &batches_1 {
+        assert!(!batch.indices.contains(&9));
+        seen += batch.len();
+        bobs += batch.labels.iter().filter(|label| **label == 1).count();
+    }
+    assert_eq!((seen, bobs), (21 + 6 * 20, 7 + 6 * 6));
+    let skipped = loader_7.skipped().list(&large);
+    assert_eq!(skipped.len(), 1);
+    assert!(skipped[0].0.ends_with("bob/09.png") && !skipped[0].1.is_empty());
+}
+
+#[test]
+fn too_many_broken_images_or_the_strict_policy_are_errors() {
+    let (_dir, dataset) = folder(&[9]);
+    let error = |on_corrupt| {
+        let loader = loader(&dataset, LoaderOptions { on_corrupt, ..options(2) });
+        let mut epoch = loader.epoch(0, 0);
+        let error = epoch.find_map(|batch| batch.err()).unwrap();
+        assert!(epoch.next().is_none(), "an error ends the epoch");
+        error.to_string()
+    };
+    let skip = error(OnCorrupt::Skip);
+    assert!(skip.contains("1 of the 21 images") && skip.contains("09.png"), "{skip}");
+    let strict = error(OnCorrupt::Error);
+    assert!(strict.starts_with("cannot decode") && strict.contains("09.png"), "{strict}");
+}
+
+#[test]
+fn a_file_that_vanishes_is_a_broken_image() {
+    let (_dir, dataset) = folder(&[]);
+    let loader = loader(&dataset, LoaderOptions { on_corrupt: OnCorrupt::Error, ..options(2) });
+    std::fs::remove_file(&dataset.items[3].path).unwrap();
+    let error = loader.epoch(0, 0).find_map(|batch| batch.err()).unwrap().to_string();
+    assert!(error.contains("03.png"), "{error}");
+}
+
+#[test]
+fn dropping_an_epoch_stops_its_workers() {
+    let (_dir, dataset) = folder(&[]);
+    let loader = loader(&dataset, options(3));
+    let mut epoch = loader.epoch(0, 0);
+    epoch.next().unwrap().unwrap();
+    // Returns only once the threads have ended.
+    drop(epoch);
+    drop(loader.epoch(1, 0));
+}
+
+#[test]
+fn what_cannot_make_a_batch_is_refused() {
+    let (_dir, dataset) = folder(&[]);
+    let new = |dataset: &Arc<Dataset>, batch_size| {
+        let options = LoaderOptions { batch_size, drop_last: true, ..options(1) };
+        Loader::new(Arc::clone(dataset), preprocess(), None, options).unwrap_err().to_string()
+    };
+    assert!(new(&dataset, 22).contains("a batch of 22 is larger than the data: 21 images"));
+    assert!(new(&dataset, 0).contains("the batch size is 0"));
+    let empty = Arc::new(Dataset { items: Vec::new(), ..Dataset::clone(&dataset) });
+    assert!(new(&empty, 1).contains("no images"));
+}
+
+/// `ARCRUN_TEST_DATA` or `../shared/data`, else a loud skip.
+fn real(name: &str) -> Option<PathBuf> {
+    let root = std::env::var_os("ARCRUN_TEST_DATA").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"),
+        PathBuf::from,
+    );
+    let place = root.join(name);
+    if !place.is_dir() {
+        eprintln!("skipped: no {} (set ARCRUN_TEST_DATA)", place.display());
+        return None;
+    }
+    Some(place)
+}
+
+#[test]
+fn real_faces_load_and_split() {
+    let Some(root) = real("celeba") else { return };
+    let open = |split| {
+        let root = crate::config::DatasetPath { raw: root.clone(), base: PathBuf::new() };
+        ImageFolder { root, split, ..ImageFolder::default() }.open(Path::new(""), 0).unwrap()
+    };
+    let by_image = open(Split::Image);
+    assert_eq!(by_image.train.labels.len(), 136);
+    let parts = [&Some(by_image.train), &by_image.validation, &by_image.test];
+    let sizes: Vec<_> = parts.map(|part| part.as_ref().unwrap().len()).into();
+    assert_eq!(sizes.iter().sum::<usize>(), 2897);
+    assert!(sizes[1].abs_diff(290) <= 1 && sizes[2].abs_diff(290) <= 1, "{sizes:?}");
+
+    let by_identity = open(Split::Identity);
+    let unseen = by_identity.unseen.unwrap();
+    assert_eq!((by_identity.train.labels.len(), unseen.labels.len()), (122, 14));
+    let trained = by_identity.train.labels.names();
+    assert!(unseen.labels.names().iter().all(|name| !trained.contains(name)));
+    let unseen = Arc::new(unseen);
+    let loader = loader(&unseen, options(2));
+    let seen: usize = batches(&loader, 0, 0).iter().map(Batch::len).sum();
+    assert_eq!((seen, loader.skipped().len()), (unseen.len(), 0));
+}
+
+#[test]
+fn real_grey_pgm_faces_load() {
+    let Some(root) = real("orl") else { return };
+    let dataset = Arc::new(scan::scan(&root).unwrap().dataset());
+    assert_eq!((dataset.labels.len(), dataset.len()), (40, 400));
+    let first = loader(&dataset, options(1)).epoch(0, 0).next().unwrap().unwrap();
+    assert!(first.images.chunks(3 * 16 * 14).all(|image| image[..224] == image[224..448]));
+}

@@ -1,0 +1,125 @@
+//! From an image of any size to the network's input size.
+
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+
+use super::decode::Rgb;
+
+crate::config_choice! {
+    /// How an image of another shape is brought to the input size.
+    pub enum Resize {
+        /// Height and width are scaled independently: nothing is cut off, proportions change.
+        Stretch = "stretch",
+        /// The shorter side is scaled to fit and the middle is cut out: proportions stay.
+        Crop = "crop",
+    }
+}
+
+/// What the network expects of its input. `mean` and `std` are per channel, in units of the 0 to
+/// 1 range; they are applied on the device, the loader delivers bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Preprocess {
+    pub height: usize,
+    pub width: usize,
+    pub resize: Resize,
+    pub mean: [f32; 3],
+    pub std: [f32; 3],
+}
+
+impl Preprocess {
+    /// The part of a `width x height` source that becomes the input: (left, top, width, height)
+    /// in source pixels. For `Crop` it is what torchvision's `Resize` and `CenterCrop` keep.
+    fn source_box(&self, width: usize, height: usize) -> (f64, f64, f64, f64) {
+        if self.resize == Resize::Stretch {
+            return (0.0, 0.0, width as f64, height as f64);
+        }
+        let (scaled_width, scaled_height) = if self.width * height >= self.height * width {
+            (self.width, (self.width * height / width).max(self.height))
+        } else {
+            ((self.height * width / height).max(self.width), self.height)
+        };
+        let (step_x, step_y) =
+            (width as f64 / scaled_width as f64, height as f64 / scaled_height as f64);
+        let left = ((scaled_width - self.width) as f64 / 2.0).round_ties_even() * step_x;
+        let top = ((scaled_height - self.height) as f64 / 2.0).round_ties_even() * step_y;
+        let (box_width, box_height) = (self.width as f64 * step_x, self.height as f64 * step_y);
+        (left, top, box_width.min(width as f64 - left), box_height.min(height as f64 - top))
+    }
+}
+
+/// Antialiased bilinear resizing, as PIL's `BILINEAR`, with buffers that are kept between images.
+#[derive(Default)]
+pub struct Scaler {
+    resizer: Resizer,
+    scaled: Vec<u8>,
+}
+
+impl Scaler {
+    /// The image at the input size, `height x width x 3`; one that has it already is not touched.
+    pub fn scale<'a>(&'a mut self, image: &'a Rgb, to: &Preprocess) -> &'a [u8] {
+        if (image.width, image.height) == (to.width, to.height) {
+            return &image.pixels;
+        }
+        self.scaled.resize(to.width * to.height * 3, 0);
+        let (left, top, width, height) = to.source_box(image.width, image.height);
+        let options = ResizeOptions::new()
+            .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
+            .use_alpha(false)
+            .crop(left, top, width, height);
+        let (source_width, source_height) = (image.width as u32, image.height as u32);
+        let source = ImageRef::new(source_width, source_height, &image.pixels, PixelType::U8x3)
+            .expect("an Rgb holds width x height pixels");
+        let (target_width, target_height) = (to.width as u32, to.height as u32);
+        let mut target =
+            Image::from_slice_u8(target_width, target_height, &mut self.scaled, PixelType::U8x3)
+                .expect("the buffer was sized for the target");
+        self.resizer.resize(&source, &mut target, &options).expect("the box lies in the source");
+        &self.scaled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn to(height: usize, width: usize, resize: Resize) -> Preprocess {
+        Preprocess { height, width, resize, mean: [0.5; 3], std: [0.5; 3] }
+    }
+
+    fn gradient(width: usize, height: usize) -> Rgb {
+        let pixel = |i: usize| [(i % width) as u8, (i / width) as u8, 7];
+        Rgb { width, height, pixels: (0..width * height).flat_map(pixel).collect() }
+    }
+
+    #[test]
+    fn the_input_size_is_left_alone() {
+        let image = gradient(8, 6);
+        for resize in [Resize::Stretch, Resize::Crop] {
+            assert_eq!(Scaler::default().scale(&image, &to(6, 8, resize)), image.pixels);
+        }
+    }
+
+    #[test]
+    fn crop_keeps_the_middle() {
+        // 20x10 to 10x10: the columns 5 to 14, unscaled.
+        let image = gradient(20, 10);
+        let mut scaler = Scaler::default();
+        let cropped = scaler.scale(&image, &to(10, 10, Resize::Crop));
+        assert_eq!(&cropped[..6], [5, 0, 7, 6, 0, 7]);
+        assert_eq!(&cropped[297..], [14, 9, 7]);
+        let stretched = scaler.scale(&image, &to(10, 10, Resize::Stretch));
+        assert_eq!(&stretched[297..], [18, 9, 7]);
+    }
+
+    #[test]
+    fn every_shape_fits() {
+        for (width, height) in [(1, 1), (1, 500), (500, 1), (3, 2), (97, 112), (113, 111)] {
+            for resize in [Resize::Stretch, Resize::Crop] {
+                let mut scaler = Scaler::default();
+                let scaled = scaler.scale(&gradient(width, height), &to(16, 12, resize)).to_vec();
+                assert_eq!(scaled.len(), 16 * 12 * 3, "{width}x{height}");
+                assert!(scaled.chunks(3).all(|p| p[2] == 7), "{width}x{height}");
+            }
+        }
+    }
+}

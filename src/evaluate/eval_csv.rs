@@ -1,0 +1,84 @@
+//! `eval.csv`: every number of every evaluation, one per row.
+
+use super::verification::Metric;
+use crate::{Error, Result};
+use std::fs::OpenOptions;
+use std::io::{Read, Write};
+use std::path::Path;
+
+const HEADER: &str = "epoch,checkpoint,set,metric,value,std\n";
+
+/// Appends the rows of one evaluation: all metrics of each set, with the header where the file is
+/// new. They are written with one call and synced, so that a crash leaves all or none of them
+/// but for a full disk.
+///
+/// `checkpoint` is `latest`, `min-loss`, `untrained` (the score before training) or an epoch's.
+/// Rates are fractions; `std` (ddof 0, over folds) is empty where a metric has none.
+///
+/// # Errors
+/// A file with other columns, and a file that can't be written.
+pub fn append(
+    path: &Path,
+    epoch: usize,
+    checkpoint: &str,
+    sets: &[(&str, &[Metric])],
+) -> Result<()> {
+    let io = |action: &'static str| move |e| Error::io(action, path, e);
+    let mut file = OpenOptions::new().create(true).read(true).append(true).open(path);
+    let file =
+        file.as_mut().map_err(|e| Error::io("open", path, std::io::Error::from(e.kind())))?;
+    let mut head = String::new();
+    file.take(HEADER.len() as u64).read_to_string(&mut head).map_err(io("read"))?;
+    if !head.is_empty() && head != HEADER {
+        return Err(Error::failed(format!("{} has other columns than {HEADER}", path.display())));
+    }
+    let mut writer = csv::Writer::from_writer(if head.is_empty() { HEADER.into() } else { vec![] });
+    let mut rows = || -> csv::Result<()> {
+        for (set, metrics) in sets {
+            for Metric { name, value, std } in *metrics {
+                let std = std.map(|std| std.to_string()).unwrap_or_default();
+                writer.write_record([
+                    &epoch.to_string(),
+                    checkpoint,
+                    set,
+                    name,
+                    &value.to_string(),
+                    &std,
+                ])?;
+            }
+        }
+        Ok(writer.flush()?)
+    };
+    rows().map_err(|e| Error::failed(format!("cannot form rows of {}: {e}", path.display())))?;
+    let rows = writer.into_inner().map_err(|e| io("write")(e.into_error()))?;
+    file.write_all(&rows).and_then(|()| file.sync_data()).map_err(io("write"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evaluations_append_in_long_form() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("eval.csv");
+        let first = [Metric::new("accuracy", 0.5, Some(0.25)), Metric::new("auc", 0.75, None)];
+        let second = [Metric::new("accuracy", 1.0, Some(0.0))];
+        append(&path, 0, "untrained", &[("lfw", &first), ("a,b", &second)]).unwrap();
+        append(&path, 3, "latest", &[("lfw", &second)]).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let rows = "0,untrained,lfw,accuracy,0.5,0.25\n0,untrained,lfw,auc,0.75,\n\
+                    0,untrained,\"a,b\",accuracy,1,0\n3,latest,lfw,accuracy,1,0\n";
+        assert_eq!(text, format!("{HEADER}{rows}"));
+    }
+
+    #[test]
+    fn a_file_of_other_columns_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("eval.csv");
+        std::fs::write(&path, "epoch,accuracy\n1,0.5\n").unwrap();
+        let error = append(&path, 1, "latest", &[]).unwrap_err();
+        assert!(error.to_string().contains("other columns"), "{error}");
+        assert!(append(folder.path(), 1, "latest", &[]).is_err(), "a folder is not a file");
+    }
+}

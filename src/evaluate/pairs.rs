@@ -1,0 +1,90 @@
+//! Verification pairs: which images are compared, which show the same person, and the fold that
+//! each pair belongs to.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// One pair of images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// Index into [`PairSet::images`].
+    pub first: usize,
+    /// Index into [`PairSet::images`].
+    pub second: usize,
+    /// Genuine (one person) or impostor (two persons).
+    pub same: bool,
+    /// Cross-validation fold, from 0.
+    pub fold: usize,
+}
+
+/// Pairs over a list of images in which each image appears once, so that it is embedded once.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct PairSet {
+    pub images: Vec<PathBuf>,
+    pub pairs: Vec<Pair>,
+    /// Number of folds; one fold means that the threshold is tuned on the pairs it is scored on.
+    pub folds: usize,
+    /// What the user should be told: pairs left out, files passed over.
+    pub notes: Vec<String>,
+}
+
+/// Collects pairs of paths into a [`PairSet`].
+#[derive(Default)]
+pub(super) struct PairSetBuilder {
+    set: PairSet,
+    index: HashMap<PathBuf, usize>,
+}
+
+impl PairSetBuilder {
+    pub fn push(&mut self, first: &Path, second: &Path, same: bool, fold: usize) {
+        let (first, second) = (self.intern(first), self.intern(second));
+        self.set.pairs.push(Pair { first, second, same, fold });
+    }
+
+    pub fn finish(mut self, folds: usize, notes: Vec<String>) -> PairSet {
+        self.set.folds = folds;
+        self.set.notes = notes;
+        self.set
+    }
+
+    fn intern(&mut self, path: &Path) -> usize {
+        if let Some(&index) = self.index.get(path) {
+            return index;
+        }
+        let index = self.set.images.len();
+        self.set.images.push(path.to_owned());
+        self.index.insert(path.to_owned(), index);
+        index
+    }
+}
+
+/// Fold of each of `pairs` pairs: contiguous blocks, the first `pairs % folds` of them one pair
+/// longer (scikit-learn's `KFold` without shuffling).
+pub fn contiguous_folds(pairs: usize, folds: usize) -> Vec<usize> {
+    let (size, longer) = (pairs / folds, pairs % folds);
+    (0..folds)
+        .flat_map(|fold| std::iter::repeat_n(fold, size + usize::from(fold < longer)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_folds_take_the_remainder() {
+        assert_eq!(contiguous_folds(7, 3), [0, 0, 0, 1, 1, 2, 2]);
+        assert_eq!(contiguous_folds(2, 3), [0, 1]);
+    }
+
+    #[test]
+    fn an_image_in_several_pairs_is_listed_once() {
+        let mut builder = PairSetBuilder::default();
+        let [a, b, c] = ["a", "b", "c"].map(Path::new);
+        builder.push(a, b, true, 0);
+        builder.push(c, a, false, 1);
+        let set = builder.finish(2, Vec::new());
+        assert_eq!(set.images, [a, b, c]);
+        assert_eq!(set.pairs[1], Pair { first: 2, second: 0, same: false, fold: 1 });
+    }
+}

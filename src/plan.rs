@@ -1,0 +1,77 @@
+//! The plan: an experiment whose tables have been checked against each other and against the
+//! machine. After it nothing looks at TOML, environment or arguments.
+
+use crate::config::tables::Amp;
+use crate::config::{Diagnostics, Experiment, Loaded, Provenance};
+use crate::torch::{autocast, device};
+use crate::{Error, Result};
+use std::path::PathBuf;
+use tch::{Device, Kind};
+
+/// What a run will do.
+#[derive(Debug)]
+pub struct Plan {
+    pub experiment: Experiment,
+    pub provenance: Provenance,
+    /// The experiment file.
+    pub file: PathBuf,
+    /// Name of the experiment and of its folder of results.
+    pub name: String,
+    pub device: Device,
+    /// Half precision of the forward pass.
+    pub amp: Option<Kind>,
+}
+
+impl Plan {
+    /// # Errors
+    /// All conflicts between keys at once, then what the device can't do.
+    pub fn new(loaded: Loaded) -> Result<Self> {
+        let Loaded { mut experiment, provenance, file } = loaded;
+        let mut wrong = Diagnostics::default();
+        let mut refuse = |key: &str, message: String| {
+            wrong.push(provenance.error(key, format!("`{key}` {message}"), None));
+        };
+        for (key, message) in experiment.backbone.validate() {
+            refuse(&format!("backbone.{key}"), message);
+        }
+        for (key, message) in experiment.optimizer.validate() {
+            refuse(&format!("optimizer.{key}"), message);
+        }
+        for (key, message) in experiment.preprocess.validate() {
+            refuse(&format!("preprocess.{key}"), message);
+        }
+        if experiment.name.is_empty() {
+            let stem = file.file_stem().unwrap_or_default();
+            experiment.name = stem.to_string_lossy().into_owned();
+        }
+        let name = experiment.name.clone();
+        if name.starts_with('.') || name.contains(['/', '\\']) {
+            refuse("name", format!("is \"{name}\", which is no name for a folder"));
+        }
+        wrong.into_result()?;
+
+        let at = |key: &str, error: Error| match error {
+            Error::Input { message, help } => {
+                let message = format!("`{key}`: {message}");
+                Error::from(provenance.error(key, message, help.as_deref()))
+            }
+            other => other,
+        };
+        let device =
+            device::select(&experiment.train.device).map_err(|e| at("train.device", e))?;
+        let amp = match experiment.train.amp {
+            Amp::Off => None,
+            Amp::Bf16 => Some(Kind::BFloat16),
+            Amp::Fp16 => Some(Kind::Half),
+        };
+        if let Some(kind) = amp {
+            autocast::supported(device, kind).map_err(|e| at("train.amp", e))?;
+        }
+        Ok(Plan { experiment, provenance, file, name, device, amp })
+    }
+
+    /// A configuration error at `key`.
+    pub fn error(&self, key: &str, message: String, help: &str) -> Error {
+        Error::from(self.provenance.error(key, message, Some(help)))
+    }
+}

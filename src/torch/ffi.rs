@@ -1,0 +1,108 @@
+//! `native/arcrun_native.h`, declared in Rust.
+
+use crate::error::Error;
+use std::ffi::{CStr, c_char};
+use tch::Tensor;
+use torch_sys::C_tensor;
+
+pub(super) type Tensors = *const *mut C_tensor;
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(super) struct AutocastState {
+    pub enabled: bool,
+    pub dtype: i32,
+}
+
+#[repr(C)]
+pub(super) struct SgdOptions {
+    pub lr: f64,
+    pub momentum: f64,
+    pub dampening: f64,
+    pub weight_decay: f64,
+    pub nesterov: bool,
+    pub maximize: bool,
+}
+
+#[repr(C)]
+pub(super) struct AdamOptions {
+    pub lr: f64,
+    pub beta1: f64,
+    pub beta2: f64,
+    pub eps: f64,
+    pub weight_decay: f64,
+    pub amsgrad: bool,
+    pub maximize: bool,
+    pub decoupled_weight_decay: bool,
+}
+
+unsafe extern "C" {
+    fn arcrun_free(message: *mut c_char);
+    pub(super) fn arcrun_autocast_enter(
+        device: i32,
+        wanted: AutocastState,
+        previous: *mut AutocastState,
+    ) -> *mut c_char;
+    pub(super) fn arcrun_autocast_exit(device: i32, previous: AutocastState) -> *mut c_char;
+    pub(super) fn arcrun_fused_sgd(
+        count: usize,
+        params: Tensors,
+        grads: Tensors,
+        buffer_count: usize,
+        momentum_buffers: Tensors,
+        first_step: bool,
+        options: SgdOptions,
+    ) -> *mut c_char;
+    pub(super) fn arcrun_fused_adam(
+        count: usize,
+        params: Tensors,
+        grads: Tensors,
+        exp_avgs: Tensors,
+        exp_avg_sqs: Tensors,
+        max_count: usize,
+        max_exp_avg_sqs: Tensors,
+        step: i64,
+        options: AdamOptions,
+    ) -> *mut c_char;
+    pub(super) fn arcrun_clear_gradients(count: usize, tensors: Tensors) -> *mut c_char;
+    pub(super) fn arcrun_global_norm(
+        count: usize,
+        tensors: Tensors,
+        norm: *mut C_tensor,
+    ) -> *mut c_char;
+    pub(super) fn arcrun_unscale(
+        count: usize,
+        tensors: Tensors,
+        inverse_scale: f64,
+        non_finite: *mut bool,
+    ) -> *mut c_char;
+    pub(super) fn arcrun_set_deterministic(on: bool) -> *mut c_char;
+    pub(super) fn arcrun_load_cuda() -> *mut c_char;
+    pub(super) fn arcrun_cuda_device(
+        index: i32,
+        name: *mut c_char,
+        capacity: usize,
+        major: *mut i32,
+        minor: *mut i32,
+    ) -> *mut c_char;
+}
+
+/// Turns the message that a shim function returned, if any, into an error.
+///
+/// # Safety
+/// `message` is what a function of the shim just returned.
+pub(super) unsafe fn check(message: *mut c_char) -> Result<(), Error> {
+    if message.is_null() {
+        return Ok(());
+    }
+    // SAFETY: a message of the shim is a NUL-terminated string that is ours to release.
+    let text = unsafe { CStr::from_ptr(message) }.to_string_lossy().trim_end().to_owned();
+    unsafe { arcrun_free(message) };
+    Err(Error::failed(text))
+}
+
+/// The handles of `tensors`. They stay owned by `tensors`, which must outlive the call they are
+/// for; the shim writes only through those that its caller borrowed mutably.
+pub(super) fn handles(tensors: &[Tensor]) -> Vec<*mut C_tensor> {
+    tensors.iter().map(|t| t.as_ptr().cast_mut()).collect()
+}

@@ -1,0 +1,90 @@
+//! Scores a model on every evaluation set of the experiment.
+
+use super::embedder::ModelEmbedder;
+use super::model::Model;
+use super::signals::StopFlag;
+use crate::Result;
+use crate::data::Preprocess;
+use crate::evaluate::{Evaluate, Metric, PairSet, eval_csv, verify};
+use crate::record::{Event, Recorder};
+use std::path::PathBuf;
+
+/// The prepared sets, and the CSV file that their scores go to.
+#[derive(Debug)]
+pub struct Evaluation {
+    pub config: Evaluate,
+    pub sets: Vec<(String, PairSet)>,
+    pub preprocess: Preprocess,
+    pub workers: usize,
+    pub prefetch: usize,
+    /// `eval.csv`; None: scores are not written to a file.
+    pub csv: Option<PathBuf>,
+    /// Rows in it.
+    pub written: u64,
+}
+
+/// Scores of one checkpoint on one set.
+#[derive(Clone, Debug)]
+pub struct Scored {
+    pub epoch: u64,
+    pub checkpoint: String,
+    pub set: String,
+    pub metrics: Vec<Metric>,
+}
+
+impl Evaluation {
+    /// Name of the CSV file in a run folder.
+    pub const FILE: &'static str = "eval.csv";
+
+    pub fn is_empty(&self) -> bool {
+        self.sets.is_empty()
+    }
+
+    /// Rows written to `eval.csv`.
+    pub fn rows(&self) -> u64 {
+        self.written
+    }
+
+    /// Scores the model's present weights. `epoch`: epochs that they were trained for.
+    ///
+    /// # Errors
+    /// An image that can't be read, an embedding that can't be normalised, a stop.
+    pub fn run(
+        &self,
+        model: &Model,
+        checkpoint: &str,
+        epoch: u64,
+        stop: &StopFlag,
+    ) -> Result<Vec<Scored>> {
+        let mut embedder = ModelEmbedder {
+            model,
+            preprocess: &self.preprocess,
+            batch_size: self.config.batch_size,
+            workers: self.workers,
+            prefetch: self.prefetch,
+            stop,
+        };
+        let score = |(name, pairs): &(String, PairSet)| {
+            let result = verify(&mut embedder, pairs, self.config.flip)?;
+            Ok(Scored {
+                epoch,
+                checkpoint: checkpoint.to_string(),
+                set: name.clone(),
+                metrics: result.metrics(),
+            })
+        };
+        self.sets.iter().map(score).collect()
+    }
+
+    /// Writes scores to `eval.csv` and tells the sinks.
+    pub fn record(&mut self, scores: Vec<Scored>, recorder: &mut Recorder) -> Result<()> {
+        for Scored { epoch, checkpoint, set, metrics } in scores {
+            if let Some(path) = &self.csv {
+                eval_csv::append(path, epoch as usize, &checkpoint, &[(&set, &metrics)])?;
+                self.written += metrics.len() as u64;
+            }
+            recorder.emit(&Event::Evaluated { epoch, checkpoint, set, metrics })?;
+        }
+        Ok(())
+    }
+}

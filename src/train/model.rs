@@ -1,0 +1,104 @@
+//! The model: backbone and head, with their named parameters, and the loss beside them.
+
+use crate::backbone::Backbone;
+use crate::config::Experiment;
+use crate::data::preprocess::Preprocess;
+use crate::head::Head;
+use crate::loss::Loss;
+use crate::random::{Stream, derive};
+use std::collections::BTreeMap;
+use tch::{Device, Kind, Tensor, nn};
+
+/// Backbone, head and loss over one `VarStore`: names begin with `backbone.`, `head.`, `loss.`.
+#[derive(Debug)]
+pub struct Model {
+    store: nn::VarStore,
+    backbone: Box<dyn Backbone>,
+    head: Head,
+    pub loss: Box<dyn Loss>,
+    frozen: bool,
+    dim: i64,
+    mean: Tensor,
+    std: Tensor,
+}
+
+impl Model {
+    /// Initial weights depend on `experiment.seed` alone. `classes` is the number of training
+    /// identities.
+    pub fn build(experiment: &Experiment, classes: usize, device: Device) -> Self {
+        tch::manual_seed(derive(experiment.seed, Stream::Init, 0, 0) as i64);
+        let store = nn::VarStore::new(device);
+        let root = store.root();
+        let backbone = experiment.backbone.build(&(&root / "backbone"));
+        let head = experiment.head.build(&(&root / "head"), backbone.features());
+        let dim = experiment.head.embedding_dim as i64;
+        let loss = experiment.loss.build(&(&root / "loss"), dim, classes as i64);
+        let (_, frozen) = experiment.backbone.common();
+        let Preprocess { mean, std, .. } = experiment.preprocess.build();
+        let channel = |values: &[f32]| Tensor::from_slice(values).view([1, 3, 1, 1]).to(device);
+        let (mean, std) = (channel(&mean), channel(&std));
+        let model = Model { store, backbone, head, loss, frozen, dim, mean, std };
+        if frozen {
+            for (name, parameter) in model.tensors() {
+                if name.starts_with("backbone.") {
+                    let _ = parameter.set_requires_grad(false);
+                }
+            }
+        }
+        model
+    }
+
+    pub fn device(&self) -> Device {
+        self.store.device()
+    }
+
+    /// Length of an embedding.
+    pub fn dim(&self) -> i64 {
+        self.dim
+    }
+
+    /// Every parameter and buffer by name, sorted; shares storage with the model.
+    pub fn tensors(&self) -> BTreeMap<String, Tensor> {
+        self.store.variables().into_iter().collect()
+    }
+
+    /// The parameters that training moves, by name, sorted.
+    pub fn parameters(&self) -> BTreeMap<String, Tensor> {
+        self.tensors().into_iter().filter(|(_, tensor)| tensor.requires_grad()).collect()
+    }
+
+    /// Copies values in by name. Names and shapes have been checked by the caller.
+    pub fn load(&self, tensors: &BTreeMap<String, Tensor>) {
+        let mut own = self.tensors();
+        tch::no_grad(|| {
+            for (name, value) in tensors {
+                if let Some(tensor) = own.get_mut(name) {
+                    tensor.copy_(value);
+                }
+            }
+        });
+    }
+
+    /// Pixels to network input: (x / 255 - mean) / std.
+    ///
+    /// # Shapes
+    /// uint8 [B, 3, H, W] on any device -> float32 [B, 3, H, W] on the model's.
+    pub fn normalize(&self, pixels: &Tensor) -> Tensor {
+        let mut images = pixels.to_device(self.device()).to_kind(Kind::Float);
+        let _ = images.g_div_scalar_(255.0);
+        let _ = images.g_sub_(&self.mean);
+        images.g_div_(&self.std)
+    }
+
+    /// # Shapes
+    /// images [B, 3, H, W], normalised -> embedding [B, D], not normalised.
+    pub fn embed(&self, images: &Tensor, train: bool) -> Tensor {
+        let features = if self.frozen {
+            // Batch norm of a frozen backbone keeps its statistics too.
+            tch::no_grad(|| self.backbone.forward(images, false))
+        } else {
+            self.backbone.forward(images, train)
+        };
+        self.head.forward(&features, train)
+    }
+}

@@ -1,0 +1,402 @@
+//! One run of one experiment: everything is opened and checked before the first step, and closed
+//! whatever happens.
+
+use super::evaluation::Evaluation;
+use super::model::Model;
+use super::pretrained;
+use super::progress::Progress;
+use super::signals::StopFlag;
+use super::start::{Continue, Start, policy};
+use super::step::Stepper;
+use super::trainer::{Trainer, run_id};
+use crate::checkpoint::{self, Labels, Snapshot, Store};
+use crate::data::{self, Dataset, Loader, LoaderOptions, Preprocess, Splits};
+use crate::evaluate;
+use crate::plan::Plan;
+use crate::record::{
+    Columns, Console, CrashNote, CsvSink, Event, LogFile, Recorder, RunDir, RunInfo, Status,
+    Verbosity, crash_note,
+};
+use crate::scheduler::Horizon;
+use crate::torch::scaler::{self, GradScaler};
+use crate::torch::{determinism, device, threads};
+use crate::{Error, Result};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+use tch::Kind;
+
+/// What the command line says about a run beside the experiment.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    pub continue_train: Option<Continue>,
+    pub run_dir: Option<PathBuf>,
+    pub verbosity: Verbosity,
+}
+
+/// The data of a run, checked against its plan.
+pub struct Prepared {
+    pub splits: Splits,
+    pub evaluation: Evaluation,
+    /// To be said aloud.
+    pub notes: Vec<String>,
+}
+
+/// Trains the plan's experiment in a run folder of its own and returns that folder.
+///
+/// # Errors
+/// `Input` before anything was started; `Failed`, `Diverged` or `Stopped` after.
+pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
+    let start = Start::resolve(plan, options.continue_train.as_ref(), options.run_dir.as_deref())?;
+    if let Start::Finished { run } = &start {
+        println!("{} is finished: nothing to continue", run.display());
+        return Ok(run.clone());
+    }
+    set_up_torch(plan, start.snapshot())?;
+    let prepared = prepare(plan, options.verbosity)?;
+    let labels = labels(&prepared.splits.train);
+    if let Some(Snapshot { state, .. }) = start.snapshot() {
+        checkpoint::same_labels(&plan.file, &labels, &state.labels)?;
+    }
+    let session = Session::open(plan, options, start, &prepared)?;
+    session.train(plan, prepared, labels, stop)
+}
+
+/// Threads and determinism, before the first tensor. A continued run keeps its thread count: the
+/// same bits need the same number.
+fn set_up_torch(plan: &Plan, snapshot: Option<&Snapshot>) -> Result<()> {
+    let wanted = plan.experiment.train.threads;
+    match (wanted, snapshot) {
+        (0, Some(snapshot)) => threads::set(snapshot.state.threads),
+        (0, None) => {}
+        (wanted, _) => threads::set(wanted),
+    }
+    determinism::set(plan.experiment.train.deterministic)
+}
+
+/// Opens the data and the evaluation sets.
+///
+/// # Errors
+/// What is missing or too small, named by key.
+pub fn prepare(plan: &Plan, verbosity: Verbosity) -> Result<Prepared> {
+    let experiment = &plan.experiment;
+    let quiet = verbosity == Verbosity::Quiet;
+    let progress = crate::cli::progress::counter("drawing faces", quiet);
+    let splits =
+        data::open(&experiment.data, &experiment.paths.datasets, experiment.seed, &progress)?;
+    progress.finish();
+    let mut notes = splits.notes.clone();
+    let (size, images) = (experiment.train.batch_size, splits.train.len());
+    if size > images {
+        let message = format!("`train.batch_size` is {size}, but there are {images} images");
+        let help = "lower train.batch_size, or train on more images";
+        return Err(plan.error("train.batch_size", message, help));
+    }
+    let (sets, said) = evaluate::prepare(
+        &experiment.evaluate,
+        &experiment.paths.datasets,
+        splits.unseen.as_ref(),
+        experiment.seed,
+    )?;
+    notes.extend(said);
+    if splits.validation.is_none() {
+        notes.push(
+            "no validation images: min-loss, early stopping and reduce_on_plateau watch the \
+             epoch's mean training loss"
+                .to_string(),
+        );
+    }
+    let evaluation = Evaluation {
+        config: experiment.evaluate.clone(),
+        sets,
+        preprocess: experiment.preprocess.build(),
+        workers: workers(plan),
+        prefetch: experiment.loader.prefetch,
+        csv: None,
+        written: 0,
+    };
+    Ok(Prepared { splits, evaluation, notes })
+}
+
+fn workers(plan: &Plan) -> usize {
+    match plan.experiment.loader.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        workers => workers,
+    }
+}
+
+pub fn labels(dataset: &Dataset) -> Labels {
+    let names = dataset.labels.names().to_vec();
+    Labels { names, fingerprint: dataset.labels.fingerprint() }
+}
+
+/// An open run folder with its sinks.
+struct Session {
+    run: RunDir,
+    info: RunInfo,
+    recorder: Recorder,
+    store: Store,
+    snapshot: Option<Box<Snapshot>>,
+    eval_rows: u64,
+}
+
+impl Session {
+    /// Makes or reopens the run folder. Everything that can't be written is found here.
+    fn open(plan: &Plan, options: &Options, start: Start, prepared: &Prepared) -> Result<Self> {
+        let source = plan.file.parent().map(PathBuf::from).unwrap_or_default();
+        let mut warnings = Vec::new();
+        let mut eval_rows = 0;
+        let (run, info, snapshot, parent) = match start {
+            Start::InPlace { run, snapshot, warnings: said } => {
+                warnings.extend(said);
+                let state = &snapshot.state;
+                let path = run.path();
+                warnings.extend(CsvSink::cut(path, state.epoch, state.step, &state.rows)?);
+                eval_rows = state.rows.get(Evaluation::FILE).copied().unwrap_or(0);
+                let info = RunInfo::read(path)?.continued(&source);
+                (run, info, Some(snapshot), None)
+            }
+            other => {
+                let run = match &options.run_dir {
+                    Some(path) if !matches!(other, Start::Fork { .. }) => RunDir::create_at(path)?,
+                    _ => RunDir::create(&plan.experiment.paths.results, &plan.name)?,
+                };
+                let info = RunInfo::new(&plan.name, &run.id(), &source);
+                match other {
+                    Start::Fork { parent, mut snapshot } => {
+                        // The least loss counts on in the new folder only if it comes along.
+                        let state = &mut snapshot.state;
+                        if !state.is_min_loss() {
+                            state.min_loss = None;
+                        }
+                        (run, info, Some(snapshot), Some(parent))
+                    }
+                    _ => (run, info, None, None),
+                }
+            }
+        };
+        let mut info = RunInfo {
+            device: device::describe(plan.device),
+            threads: tch::get_num_threads() as usize,
+            seed: plan.experiment.seed,
+            data: fingerprints(&prepared.splits)?,
+            ..info
+        };
+        info.parent = parent.or(info.parent);
+        let path = run.path().to_path_buf();
+        let result = Self::open_files(plan, options, &path, &info, &warnings, prepared);
+        let (recorder, store) = result.map_err(Error::into_input)?;
+        Ok(Session { run, info, recorder, store, snapshot, eval_rows })
+    }
+
+    fn open_files(
+        plan: &Plan,
+        options: &Options,
+        path: &std::path::Path,
+        info: &RunInfo,
+        warnings: &[String],
+        prepared: &Prepared,
+    ) -> Result<(Recorder, Store)> {
+        info.write(path)?;
+        checkpoint::durable::write_text(&path.join("config.toml"), &plan.experiment.to_toml())?;
+        let extras: &[&str] = match plan.amp {
+            Some(Kind::Half) => &["amp_scale", "amp_skipped"],
+            _ => &[],
+        };
+        let columns =
+            Columns { steps: extras.iter().map(ToString::to_string).collect(), epochs: vec![] };
+        let every = plan.experiment.record.every_steps as u64;
+        let mut recorder = Recorder::new()
+            .with(CsvSink::open(path, columns, every)?)
+            .with(LogFile::open(path)?)
+            .with(CrashNote::open(path))
+            .with(Console::new(options.verbosity));
+        for text in warnings {
+            recorder.warning(text)?;
+        }
+        for text in &prepared.notes {
+            recorder.notice(text)?;
+        }
+        let store = Store::open(path, policy(plan))?;
+        Ok((recorder, store))
+    }
+
+    fn train(
+        mut self,
+        plan: &Plan,
+        prepared: Prepared,
+        labels: Labels,
+        stop: &StopFlag,
+    ) -> Result<PathBuf> {
+        let begun = Instant::now();
+        let path = self.run.path().to_path_buf();
+        let mut trainer = match self.build(plan, prepared, labels, stop) {
+            Ok(trainer) => trainer,
+            Err(error) => {
+                self.info.end(Status::Failed, Some(error.to_string()));
+                self.info.write(&path)?;
+                return Err(error);
+            }
+        };
+        let result = trainer.run();
+        let (status, note) = match &result {
+            Ok(()) => (Status::Finished, None),
+            Err(error @ Error::Stopped { .. }) => (Status::Stopped, Some(error.to_string())),
+            Err(error @ Error::Diverged { .. }) => (Status::Diverged, Some(error.to_string())),
+            Err(error) => (Status::Failed, Some(error.to_string())),
+        };
+        if let (Status::Failed | Status::Diverged, Some(text)) = (status, &note) {
+            crash_note(text, None);
+        }
+        let progress = &trainer.progress;
+        let seconds = begun.elapsed().as_secs_f64();
+        let ended = Event::RunEnded {
+            status,
+            note: note.clone(),
+            best: progress.min_loss.as_ref().map(|best| (best.epoch, best.value)),
+            checkpoint: best_checkpoint(&path),
+            seconds,
+        };
+        self.info.end(status, note);
+        *self.info.seconds.entry("total".to_string()).or_default() += seconds;
+        // The run's own failure comes before that of saying so.
+        let told = trainer.recorder.emit(&ended);
+        let written = self.info.write(&path);
+        let closed = trainer.recorder.close();
+        result.map_err(|error| match error {
+            Error::Stopped { message, .. } => Error::Stopped { message, help: None }.help(format!(
+                "continue with: run {} --run-dir {} --continue-train latest",
+                plan.file.display(),
+                path.display()
+            )),
+            other => other,
+        })?;
+        told.and(written).and(closed)?;
+        Ok(path)
+    }
+
+    /// Builds the parts and puts a checkpoint's state into them.
+    fn build<'a>(
+        &mut self,
+        plan: &'a Plan,
+        prepared: Prepared,
+        labels: Labels,
+        stop: &StopFlag,
+    ) -> Result<Trainer<'a>> {
+        let Prepared { splits, mut evaluation, notes: _ } = prepared;
+        let experiment = &plan.experiment;
+        let path = self.run.path().to_path_buf();
+        let mut model = Model::build(experiment, labels.names.len(), plan.device);
+        let (source, _) = experiment.backbone.common();
+        if self.snapshot.is_none() {
+            pretrained::load(&model, source)?;
+        }
+        let mut optimizer = experiment.optimizer.build(model.parameters());
+        let train = Arc::new(splits.train);
+        let loader = |dataset, augmentation, shuffle, drop_last| {
+            let options = LoaderOptions {
+                batch_size: experiment.train.batch_size,
+                seed: experiment.seed,
+                shuffle,
+                drop_last,
+                workers: workers(plan),
+                prefetch: experiment.loader.prefetch,
+                on_corrupt: splits.on_corrupt,
+            };
+            Loader::new(dataset, experiment.preprocess.build(), augmentation, options)
+        };
+        // Batch norm needs two samples: a last batch of one is left out.
+        let single = train.len() % experiment.train.batch_size == 1 && train.len() > 1;
+        if single && !experiment.train.drop_last {
+            self.recorder.notice("the last batch of one image is left out of each epoch")?;
+        }
+        let drop_last = experiment.train.drop_last || single;
+        let augmentation = Some(experiment.augmentation.clone());
+        let train = loader(train, augmentation, true, drop_last)?;
+        let validation = splits.validation.filter(|set| !set.is_empty());
+        let validation =
+            validation.map(|set| loader(Arc::new(set), None, false, false)).transpose()?;
+
+        let steps_per_epoch = train.batches_per_epoch();
+        let steps = match (steps_per_epoch * experiment.train.epochs, experiment.train.max_steps) {
+            (steps, 0) => steps,
+            (steps, limit) => steps.min(limit),
+        };
+        let horizon = Horizon { steps, steps_per_epoch };
+        let mut scheduler = experiment.scheduler.build(experiment.optimizer.lr(), horizon);
+        let mut scaler = (plan.amp == Some(Kind::Half)).then(GradScaler::default);
+        let mut progress = Progress::default();
+        if let Some(snapshot) = self.snapshot.take() {
+            let Snapshot { mut tensors, state } = *snapshot;
+            let weights = tensors.remove("model").unwrap_or_default();
+            let source = path.join("checkpoints");
+            let expected = checkpoint::shapes(&model.tensors());
+            checkpoint::same_tensors(&source, &expected, &checkpoint::shapes(&weights))?;
+            model.load(&weights);
+            optimizer.slots_mut().load_state(&tensors.remove("optimizer").unwrap_or_default())?;
+            scheduler.load_state(&state.scheduler)?;
+            model.loss.load_state(&state.loss)?;
+            if let (Some(scaler), Some(value)) = (&mut scaler, state.scaler) {
+                let state: scaler::State = serde_json::from_value(value)
+                    .map_err(|e| Error::input(format!("the checkpoint's scaler state: {e}")))?;
+                scaler.set_state(state);
+            }
+            progress = Progress {
+                epoch: state.epoch,
+                step: state.step,
+                batch: state.batch_in_epoch,
+                partial: state.partial,
+                early_stopping: state.early_stopping,
+                min_loss: state.min_loss,
+                history: state.history,
+            };
+        }
+        let parameters: usize = model.parameters().values().map(tch::Tensor::numel).sum();
+        self.info.parameters = parameters as u64;
+        self.info.write(&path)?;
+        evaluation.csv = Some(path.join(Evaluation::FILE));
+        evaluation.written = self.eval_rows;
+        self.recorder.emit(&Event::RunStarted {
+            experiment: plan.name.clone(),
+            run: path.clone(),
+            device: self.info.device.clone(),
+            parameters: parameters as u64,
+            step: progress.step,
+        })?;
+        let clip_grad_norm = experiment.train.clip_grad_norm;
+        Ok(Trainer {
+            plan,
+            model,
+            optimizer,
+            scheduler,
+            stepper: Stepper { amp: plan.amp, scaler, clip_grad_norm },
+            train,
+            validation,
+            evaluation,
+            recorder: std::mem::take(&mut self.recorder),
+            store: Store::open(&path, policy(plan))?,
+            stop: stop.clone(),
+            progress,
+            labels,
+            run: path,
+        })
+    }
+}
+
+fn fingerprints(splits: &Splits) -> Result<std::collections::BTreeMap<String, String>> {
+    let parts = [
+        ("train", Some(&splits.train)),
+        ("validation", splits.validation.as_ref()),
+        ("test", splits.test.as_ref()),
+        ("unseen", splits.unseen.as_ref()),
+    ];
+    let named = parts.into_iter().filter_map(|(name, set)| Some((name.to_string(), set?)));
+    named.map(|(name, set)| Ok((name, set.fingerprint()?))).collect()
+}
+
+/// The checkpoint to use afterwards: of least loss, else the last.
+fn best_checkpoint(run: &std::path::Path) -> Option<PathBuf> {
+    let names = [checkpoint::Name::MinLoss, checkpoint::Name::Latest];
+    let folder = run.join("checkpoints");
+    names.iter().map(|name| folder.join(name.to_string())).find(|path| path.exists())
+}

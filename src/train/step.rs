@@ -1,0 +1,117 @@
+//! One optimizer step: forward, backward, clip, update.
+
+use super::model::Model;
+use crate::Result;
+use crate::loss::LossOutput;
+use crate::optimizer::Optimizer;
+use crate::torch::autocast;
+use crate::torch::fused;
+use crate::torch::scaler::GradScaler;
+use tch::{Kind, Tensor};
+
+/// What one step measured.
+#[derive(Clone, Copy, Debug)]
+pub struct StepOutcome {
+    /// Mean loss over the batch.
+    pub loss: f64,
+    /// Samples whose highest margin-free score is their own class.
+    pub correct: usize,
+    /// L2 norm of all gradients before clipping.
+    pub grad_norm: f64,
+    /// The scaler found an infinite or NaN gradient and left the weights alone (fp16 only).
+    pub skipped: bool,
+}
+
+impl StepOutcome {
+    /// The loss, or a gradient that no scaler watches over, stopped being finite.
+    pub fn diverged(&self) -> bool {
+        !self.loss.is_finite() || (!self.grad_norm.is_finite() && !self.skipped)
+    }
+}
+
+/// How a step is done, the same for the whole run.
+#[derive(Debug)]
+pub struct Stepper {
+    /// Half precision of the forward pass; None: float32.
+    pub amp: Option<Kind>,
+    /// Present for fp16.
+    pub scaler: Option<GradScaler>,
+    /// Largest gradient norm; 0: no clipping.
+    pub clip_grad_norm: f64,
+}
+
+impl Stepper {
+    /// # Shapes
+    /// pixels uint8 [B, 3, H, W], labels int64 [B], both on the model's device.
+    pub fn forward(
+        &self,
+        model: &mut Model,
+        pixels: &Tensor,
+        labels: &Tensor,
+        train: bool,
+    ) -> Result<LossOutput> {
+        let images = model.normalize(pixels);
+        let embedding = autocast::with(model.device(), self.amp, || model.embed(&images, train))?;
+        Ok(model.loss.forward(&embedding, labels, train))
+    }
+
+    /// # Shapes
+    /// pixels uint8 [B, 3, H, W], labels int64 [B], both on the model's device.
+    pub fn step(
+        &mut self,
+        model: &mut Model,
+        optimizer: &mut dyn Optimizer,
+        lr: f64,
+        pixels: &Tensor,
+        labels: &Tensor,
+    ) -> Result<StepOutcome> {
+        let output = self.forward(model, pixels, labels, true)?;
+        self.backward(&output.loss);
+        let loss = output.loss.detach().double_value(&[]);
+        let correct = count_correct(&output.scores, labels);
+        let (grad_norm, skipped) = self.update(optimizer, lr)?;
+        Ok(StepOutcome { loss, correct, grad_norm, skipped })
+    }
+
+    pub fn backward(&self, loss: &Tensor) {
+        match &self.scaler {
+            Some(scaler) => scaler.scale(loss).backward(),
+            None => loss.backward(),
+        }
+    }
+
+    /// Unscales and clips the gradients, moves the weights, forgets the gradients. Returns the
+    /// norm of the gradients and whether the scaler skipped the step.
+    pub fn update(&mut self, optimizer: &mut dyn Optimizer, lr: f64) -> Result<(f64, bool)> {
+        let mut gradients = optimizer.slots().gradients();
+        let skipped = match &mut self.scaler {
+            Some(scaler) => {
+                let non_finite = scaler.unscale(&mut gradients)?;
+                scaler.update(non_finite);
+                non_finite
+            }
+            None => false,
+        };
+        let norm = fused::grad_norm(&gradients)?.double_value(&[]);
+        // A gradient that is not finite would make every weight so: leave them, the caller stops.
+        if !skipped && norm.is_finite() {
+            // torch.nn.utils.clip_grad_norm_: min(1, max / (norm + 1e-6)).
+            let coefficient = self.clip_grad_norm / (norm + 1e-6);
+            if self.clip_grad_norm > 0.0 && coefficient < 1.0 {
+                for gradient in &mut gradients {
+                    let _ = gradient.g_mul_scalar_(coefficient);
+                }
+            }
+            optimizer.step(lr)?;
+        }
+        optimizer.slots_mut().clear_gradients()?;
+        Ok((norm, skipped))
+    }
+}
+
+/// # Shapes
+/// scores [B, C], labels int64 [B].
+pub fn count_correct(scores: &Tensor, labels: &Tensor) -> usize {
+    let correct = scores.argmax(1, false).eq_tensor(labels).sum(Kind::Int64);
+    correct.int64_value(&[]) as usize
+}

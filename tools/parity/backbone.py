@@ -1,0 +1,132 @@
+"""Fixtures for backbones and the head in float64, weights filled by formula: see README.md."""
+
+import torch
+
+import fill
+import fixtures
+from models import Head, backbone
+
+INPUT = (2, 3, 64, 64)
+SMALL = {"channels": [8, 12, 20], "depths": [1, 2, 1], "squeeze_excite": 0.0, "pool": 2}
+ODD = {"channels": [8, 16], "depths": [2, 1], "squeeze_excite": 0.25, "pool": 1}
+
+RESNET18 = ["conv1.weight", "layer2.0.downsample.0.weight", "layer3.1.bn2.bias", "layer4.1.conv2.weight",
+            "layer4.1.bn2.weight"]
+RESNET50 = ["conv1.weight", "layer1.0.conv3.weight", "layer3.2.bn2.bias", "layer4.0.downsample.0.weight",
+            "layer4.2.conv3.weight"]
+EFFICIENT = ["stem.conv.weight", "stages.2.0.depthwise.conv.weight", "stages.2.0.se.reduce.weight",
+             "stages.2.1.se.expand.bias", "stages.3.0.skip.conv.weight", "stages.4.1.pointwise.bn.bias",
+             "stages.4.1.pointwise.conv.weight"]
+# name, kind, keys, input shape, parameters whose gradients are kept, batch norms whose statistics are
+CASES = [
+    ("resnet18", "resnet18", {}, INPUT, RESNET18, ["bn1", "layer2.0.downsample.1", "layer4.1.bn2"]),
+    ("resnet50", "resnet50", {}, INPUT, RESNET50, ["bn1", "layer2.0.downsample.1", "layer4.2.bn3"]),
+    ("efficient_fr", "efficient_fr", {}, INPUT, EFFICIENT,
+     ["stem.bn", "stages.1.0.depthwise.bn", "stages.3.0.skip.bn", "stages.4.1.pointwise.bn"]),
+    ("efficient_fr_no_se_pool2", "efficient_fr", SMALL, INPUT,
+     ["stem.conv.weight", "stages.1.0.skip.conv.weight", "stages.2.0.pointwise.conv.weight"],
+     ["stem.bn", "stages.2.0.pointwise.bn"]),
+    ("efficient_fr_odd_size", "efficient_fr", ODD, (3, 3, 45, 37),
+     ["stem.conv.weight", "stages.0.1.depthwise.conv.weight", "stages.1.0.pointwise.conv.weight"],
+     ["stem.bn", "stages.1.0.pointwise.bn"]),
+]
+
+
+def values(name, shape):
+    return torch.from_numpy(fill.symmetric(name, tuple(shape)))
+
+
+def summary(tensor):
+    """The first eight values, the sum and the sum of squares: ten numbers that pin a tensor."""
+    flat = tensor.detach().flatten()
+    assert flat.isfinite().all()
+    return {"first": flat[:8].tolist(), "sum": flat.sum().item(), "sum_of_squares": flat.square().sum().item()}
+
+
+def forward_backward(module, shape, parameters):
+    """Outputs, the loss sum(features * cotangent), and its gradients in the mode `module` is in."""
+    image = values("input", shape).requires_grad_()
+    features = module(image)
+    cotangent = values("cotangent", features.shape)
+    loss = (features * cotangent).sum()
+    module.zero_grad()
+    loss.backward()
+    named = dict(module.named_parameters())
+    gradients = {"input": summary(image.grad)}
+    gradients |= {name: summary(named[name].grad) for name in parameters}
+    return features.detach(), {"loss": loss.item(), "gradients": gradients}
+
+
+def run_case(name, module, shape, parameters, norms):
+    fill.fill_module(module)
+    out, tensors = {"input": list(shape)}, {}
+    for mode in ("eval", "train"):
+        module.train(mode == "train")
+        features, out[mode] = forward_backward(module, shape, parameters)
+        tensors[f"{name}.{mode}.features"] = features
+    # one forward in train mode has moved the running statistics (momentum 0.1, unbiased variance)
+    buffers = dict(module.named_buffers())
+    out["running"] = {f"{norm}.{key}": summary(buffers[f"{norm}.{key}"])
+                      for norm in norms for key in ("running_mean", "running_var")}
+    return out, tensors
+
+
+def listing(module):
+    """[name, shape] of all parameters and running statistics, in torch's order."""
+    state = module.state_dict()
+    parameters = {name for name, _ in module.named_parameters()}
+    found = {"parameters": [], "buffers": []}
+    for name, tensor in state.items():
+        if tensor.is_floating_point():  # not num_batches_tracked
+            found["parameters" if name in parameters else "buffers"].append([name, list(tensor.shape)])
+    return found
+
+
+def known_values():
+    """The fill itself: bits as hex, u and the value as a parameter."""
+    probes = [("input", (2, 3)), ("cotangent", (3,)), ("conv1.weight", (2, 3, 2, 2)),
+              ("bn1.weight", (4,)), ("bn1.bias", (4,)), ("bn1.running_mean", (4,)),
+              ("bn1.running_var", (4,)), ("", (2,)), ("größe", (2,))]
+    out = []
+    for name, shape in probes:
+        count = int(torch.tensor(shape).prod())
+        out.append({"name": name, "shape": list(shape), "fnv1a64": f"{fill.fnv1a64(name):016x}",
+                    "bits": [f"{int(z):016x}" for z in fill.bits(name, count)],
+                    "uniform": fill.uniform(name, shape).flatten().tolist(),
+                    "symmetric": fill.symmetric(name, shape).flatten().tolist(),
+                    "parameter": fill.parameter(name, shape).flatten().tolist() if name else None})
+    return out
+
+
+def heads():
+    """The head alone: features [5, 12] to embeddings [5, 4], with and without batch norm."""
+    cases, tensors = {}, {}
+    for name, batch_norm in (("linear", False), ("linear_bn", True)):
+        module = Head(12, 4, batch_norm=batch_norm)
+        parameters = [key for key, _ in module.named_parameters()]
+        norms = ["bn"] if batch_norm else []
+        cases[name], found = run_case(name, module, (5, 12), parameters, norms)
+        cases[name] |= {"config": {"embedding_dim": 4, "batch_norm": batch_norm}} | listing(module)
+        tensors |= {key.replace("features", "embedding"): value for key, value in found.items()}
+    fixtures.save_json("head", "cases.json", cases)
+    fixtures.save_tensors("head", "expected.safetensors", tensors)
+
+
+def main():
+    fixtures.setup()
+    cases, names, tensors = {}, {}, {}
+    for name, kind, keys, shape, parameters, norms in CASES:
+        module, features = backbone(kind, **keys)
+        names[name] = {"features": features} | listing(module)
+        out, found = run_case(name, module, shape, parameters, norms)
+        cases[name] = {"kind": kind, "config": keys} | out
+        tensors |= found
+    fixtures.save_json("backbone", "fill.json", known_values())
+    fixtures.save_json("backbone", "names.json", names)
+    fixtures.save_json("backbone", "cases.json", cases)
+    fixtures.save_tensors("backbone", "expected.safetensors", tensors)
+    heads()
+
+
+if __name__ == "__main__":
+    main()

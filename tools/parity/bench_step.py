@@ -1,0 +1,77 @@
+"""Times eager PyTorch's training step, to stand beside `run bench step`.
+
+    python tools/parity/bench_step.py --model resnet18 --batch 32 --size 112 --threads 2
+
+ArcFace over 1,000 classes on 512-d embeddings, SGD with momentum. Prints one JSON line; the times
+are medians over the timed steps, `forward` ends with the loss, `optimizer` includes zero_grad.
+"""
+
+import argparse
+import json
+import statistics
+import time
+
+import torch
+import torch.nn.functional as F
+
+from margin_softmax import margin_logits
+from models import Network
+
+
+def main():
+    args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    args.add_argument("--model", choices=["resnet18", "resnet50", "efficient_fr"], default="resnet18")
+    args.add_argument("--batch", type=int, default=32)
+    args.add_argument("--size", type=int, default=112)
+    args.add_argument("--threads", type=int, default=torch.get_num_threads())
+    args.add_argument("--channels-last", action="store_true")
+    args.add_argument("--optimizer", choices=["default", "foreach", "fused"], default="default")
+    args.add_argument("--classes", type=int, default=1000)
+    args.add_argument("--embedding-dim", type=int, default=512)
+    args.add_argument("--warm-up", type=int, default=3)
+    args.add_argument("--steps", type=int, default=10)
+    args.add_argument("--device", default="cpu")
+    args = args.parse_args()
+
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    layout = torch.channels_last if args.channels_last else torch.contiguous_format
+    network = Network(args.model, {}, {"embedding_dim": args.embedding_dim}).train()
+    network = network.to(args.device, memory_format=layout)
+    weight = torch.nn.Parameter(torch.randn(args.classes, args.embedding_dim, device=args.device) * 0.01)
+    implementation = {} if args.optimizer == "default" else {args.optimizer: True}
+    optimizer = torch.optim.SGD([*network.parameters(), weight], lr=0.01, momentum=0.9, weight_decay=5e-4,
+                                **implementation)
+    images = torch.randn(args.batch, 3, args.size, args.size, device=args.device)
+    images = images.contiguous(memory_format=layout)
+    labels = torch.randint(args.classes, (args.batch,), device=args.device)
+
+    def now():
+        if args.device != "cpu":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    times = []
+    for _ in range(args.warm_up + args.steps):
+        start = now()
+        logits = margin_logits(network(images), weight, labels, "arcface", 64.0, 0.5, clamp=1.0 - 1e-7)
+        loss = F.cross_entropy(logits, labels)
+        forward = now()
+        loss.backward()
+        backward = now()
+        optimizer.step()
+        optimizer.zero_grad()
+        end = now()
+        times.append((forward - start, backward - forward, end - backward, end - start))
+    medians = [1e3 * statistics.median(column) for column in zip(*times[args.warm_up :])]
+    print(json.dumps({
+        "model": args.model, "batch": args.batch, "size": args.size, "threads": args.threads,
+        "channels_last": args.channels_last, "optimizer": args.optimizer, "device": args.device,
+        "steps": args.steps, "images_per_second": round(1e3 * args.batch / medians[3], 3),
+        "forward_ms": round(medians[0], 3), "backward_ms": round(medians[1], 3),
+        "optimizer_ms": round(medians[2], 3), "total_ms": round(medians[3], 3), "loss": loss.item(),
+    }))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""Builds the networks that arcrun knows, by `backbone.kind`, and its linear head."""
+
+import torch
+import torchvision
+from torch import nn
+
+from efficient_fr import DEFAULT, EfficientFr
+
+
+def backbone(kind, **keys):
+    """A module from images to features, without a classifier, and the number of features."""
+    if kind == "efficient_fr":
+        module = EfficientFr(**{**DEFAULT, **keys})
+        return module, module.features
+    if kind not in ("resnet18", "resnet50"):
+        raise ValueError(f"unknown backbone {kind!r}")
+    module = getattr(torchvision.models, kind)(weights=None)
+    features = module.fc.in_features
+    module.fc = nn.Identity()
+    return module, features
+
+
+class Head(nn.Module):
+    """Dropout, a linear projection to the embedding, batch norm on request."""
+
+    def __init__(self, features, embedding_dim, dropout=0.0, batch_norm=False):
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(features, embedding_dim)
+        self.bn = nn.BatchNorm1d(embedding_dim) if batch_norm else nn.Identity()
+
+    def forward(self, x):
+        return self.bn(self.linear(self.dropout(x)))
+
+
+class Network(nn.Module):
+    """Images [N, 3, H, W] to embeddings [N, embedding_dim]; names as arcrun's checkpoints."""
+
+    def __init__(self, backbone_kind, backbone_keys, head_keys):
+        super().__init__()
+        self.backbone, features = backbone(backbone_kind, **backbone_keys)
+        self.head = Head(features, **head_keys)
+
+    def forward(self, x):
+        return self.head(self.backbone(x))
+
+
+def normalise(images, mean, std):
+    """uint8 [N, 3, H, W] to float32: (x / 255 - mean) / std per channel."""
+    shape = (1, 3, 1, 1)
+    mean, std = torch.tensor(mean, dtype=torch.float32), torch.tensor(std, dtype=torch.float32)
+    return (images.float() / 255.0 - mean.view(shape)) / std.view(shape)
