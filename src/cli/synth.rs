@@ -57,9 +57,9 @@ pub fn synth(args: &SynthArgs, verbosity: Verbosity) -> Result<()> {
         indices: Vec::new(),
     };
     for number in 0..rows {
-        let identity = Identity::new(*seed, number);
+        let identity = Identity::new(*seed, number as u64);
         for image in 0..columns {
-            let picture = render(&identity, image, size, *seed);
+            let picture = render(&identity, image as u64, size, *seed);
             for channel in 0..3 {
                 sheet.images.extend(picture.pixels().map(|pixel| pixel.0[channel]));
             }

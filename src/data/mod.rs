@@ -50,7 +50,7 @@ crate::config_family! {
 }
 
 /// Told how many images are made and how many there will be, from several threads.
-pub type Progress = dyn Fn(usize, usize) + Sync;
+pub type Progress<'a> = dyn Fn(usize, usize) + Sync + 'a;
 
 /// Lists the images of a data source and divides them, the same way for the same seed.
 /// `datasets` is `paths.datasets`; `progress` is called only while a data set is being made.
@@ -62,7 +62,7 @@ pub fn open(
     config: &DataConfig,
     datasets: &Path,
     seed: u64,
-    progress: &Progress,
+    progress: &Progress<'_>,
 ) -> Result<Splits> {
     match config {
         DataConfig::ImageFolder(folder) => folder.open(datasets, seed),

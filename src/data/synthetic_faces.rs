@@ -54,7 +54,7 @@ impl SyntheticFaces {
     ///
     /// # Errors
     /// Keys that can't be met together, a folder that holds something else, no space.
-    pub fn open(&self, datasets: &Path, seed: u64, progress: &Progress) -> Result<Splits> {
+    pub fn open(&self, datasets: &Path, seed: u64, progress: &Progress<'_>) -> Result<Splits> {
         let (recipe, root) = (self.recipe(), self.place(datasets));
         let drawn = draw_once(&recipe, &root, progress)?;
         let folder = ImageFolder {
@@ -109,7 +109,7 @@ impl SyntheticFaces {
 
 /// Draws the data set unless it is there. Of several processes one draws, the others wait for
 /// it. True if this one drew.
-fn draw_once(recipe: &Recipe, root: &Path, progress: &Progress) -> Result<bool> {
+fn draw_once(recipe: &Recipe, root: &Path, progress: &Progress<'_>) -> Result<bool> {
     if is_complete(recipe, root) {
         return Ok(false);
     }

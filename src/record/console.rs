@@ -3,7 +3,7 @@
 //! Progress goes to stderr, the summary to stdout. Where stderr is no terminal there is one plain
 //! line per epoch.
 
-use super::{EpochRow, Event, Sink, Status, StepRow};
+use super::{EpochRow, Event, Sink, StepRow};
 use crate::evaluate::Metric;
 use crate::Result;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -251,6 +251,8 @@ fn duration(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Status;
+    use crate::record::Status;
     use std::sync::{Arc, Mutex};
 
     #[derive(Clone, Default)]

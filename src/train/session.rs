@@ -22,7 +22,6 @@ use crate::scheduler::Horizon;
 use crate::torch::scaler;
 use crate::torch::{determinism, device, threads};
 use crate::{Error, Result};
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
