@@ -54,8 +54,7 @@ impl Plan {
             }
             other => other,
         };
-        let device =
-            device::select(&experiment.train.device).map_err(|e| at("train.device", e))?;
+        let device = device::select(&experiment.train.device).map_err(|e| at("train.device", e))?;
         let amp = match experiment.train.amp {
             Amp::Off => None,
             Amp::Bf16 => Some(Kind::BFloat16),

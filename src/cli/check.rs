@@ -40,8 +40,7 @@ pub fn check(patterns: &[String], settings: &Settings) -> Result<()> {
 /// returns what the run would be.
 pub fn dry_run(plan: &Plan) -> Result<String> {
     let experiment = &plan.experiment;
-    let Prepared { splits, evaluation, notes } =
-        prepare(plan, Verbosity::Normal, Absent::Refuse)?;
+    let Prepared { splits, evaluation, notes } = prepare(plan, Verbosity::Normal, Absent::Refuse)?;
     let (images, classes) = (splits.train.len(), splits.train.labels.len());
     let model = Model::build(experiment, classes, plan.device);
     crate::train::pretrained::load(&model, experiment.backbone.common().0)?;
@@ -55,16 +54,12 @@ pub fn dry_run(plan: &Plan) -> Result<String> {
         on_corrupt: splits.on_corrupt,
     };
     let augmentation = Some(experiment.augmentation.clone());
-    let loader = Loader::new(
-        Arc::new(splits.train),
-        experiment.preprocess.build(),
-        augmentation,
-        options,
-    )?;
+    let loader =
+        Loader::new(Arc::new(splits.train), experiment.preprocess.build(), augmentation, options)?;
     let steps = loader.batches_per_epoch();
     if let Some(batch) = loader.epoch(0, 0).next() {
         let pixels = pixels(&batch?).to_device(plan.device);
-        tch::no_grad(|| model.embed(&model.normalize(&pixels), false));
+        let _ = tch::no_grad(|| model.embed(&model.normalize(&pixels), false));
     }
     let parameters: usize = model.parameters().values().map(tch::Tensor::numel).sum();
     let mut text = format!("{}: ready\n", plan.file.display());

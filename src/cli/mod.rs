@@ -144,9 +144,9 @@ fn train(args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
             }
         }
     }
-    first.map_err(|_: Error| ()).or_else(|()| {
-        Err(Error::failed("not every experiment finished: see above"))
-    })
+    first
+        .map_err(|_: Error| ())
+        .or_else(|()| Err(Error::failed("not every experiment finished: see above")))
 }
 
 /// Every result, or every error: the files are independent of each other.

@@ -23,7 +23,8 @@ pub fn synth(args: &SynthArgs, verbosity: Verbosity) -> Result<()> {
         seed,
         contact_sheet,
     } = args;
-    let size = u32::try_from(*size).map_err(|_| Error::input(format!("--size {size} is too large")))?;
+    let size =
+        u32::try_from(*size).map_err(|_| Error::input(format!("--size {size} is too large")))?;
     let recipe = Recipe {
         identities: *identities,
         images_per_identity: *images,

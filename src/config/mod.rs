@@ -19,8 +19,8 @@ pub mod tables;
 mod text;
 
 pub use dataset_path::DatasetPath;
-pub use experiment::{Experiment, families};
 pub use diagnostic::{Diagnostic, Diagnostics, Place};
+pub use experiment::{Experiment, families};
 pub use field::{Context, Field, Fields, Reader};
 pub use figment::value::Value;
 pub use layers::read_file;

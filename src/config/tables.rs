@@ -119,23 +119,12 @@ crate::config_struct! {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{DEFAULTS, Field, Shape, default_value, load_str};
+    use super::super::{DEFAULTS, Experiment, Field, Shape, default_value, load_str};
     use super::*;
 
-    crate::config_struct! {
-        pub struct Tables {
-            pub seed: u64 = 0;
-            pub name: String = String::new();
-            pub paths: Paths = Paths::default();
-            pub train: Train = Train::default();
-            pub loader: Loader = Loader::default();
-            pub checkpoint: Checkpoint = Checkpoint::default();
-            pub record: Record = Record::default();
-        }
-    }
-
-    fn load(text: &str) -> crate::Result<Tables> {
-        load_str("x.toml", text, &[]).map(|loaded| loaded.experiment)
+    fn load(text: &str) -> crate::Result<Experiment> {
+        let text = format!("data.kind = \"synthetic_faces\"\n{text}");
+        load_str("x.toml", &text, &[]).map(|loaded| loaded.experiment)
     }
 
     /// Lines that `defaults.toml` and the structs' defaults do not share; of a family only the
@@ -168,8 +157,8 @@ mod tests {
     fn defaults_file_agrees_with_the_structs() {
         let stated: toml::Value = toml::from_str(DEFAULTS).unwrap();
         let mut found = Vec::new();
-        let default = default_value(&Tables::default());
-        differences("", &Tables::shape(), &default, Some(&stated), &mut found);
+        let default = default_value(&Experiment::default());
+        differences("", &Experiment::shape(), &default, Some(&stated), &mut found);
         assert!(found.is_empty(), "{found:#?}");
     }
 

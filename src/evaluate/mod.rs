@@ -26,8 +26,8 @@ crate::config_struct! {
     pub struct Evaluate {
         /// Epochs between evaluations; 0: only at the end.
         pub every_epochs: usize = 1;
-        /// Whether the untrained model is scored too, to compare with.
-        pub untrained: bool = false;
+        /// Whether the initial weights are scored too, with the first evaluation.
+        pub untrained: bool = true;
         /// The flip test.
         pub flip: Flip = Flip::None;
         /// Images embedded at a time.
@@ -137,8 +137,7 @@ mod tests {
         let root = DatasetPath { raw: "nowhere".into(), base: "none".into() };
         let mut config = Evaluate::default();
         config.sets.insert("x".into(), SetConfig::Lfw(Lfw { root, ..Lfw::default() }));
-        let (sets, notes) =
-            prepare(&config, Path::new("."), None, 0, Absent::LeaveOut).unwrap();
+        let (sets, notes) = prepare(&config, Path::new("."), None, 0, Absent::LeaveOut).unwrap();
         assert!(sets.is_empty() && notes[0].contains("evaluate.sets.x is left out"), "{notes:?}");
         let error = prepare(&config, Path::new("."), None, 0, Absent::Refuse).unwrap_err();
         assert!(error.to_string().contains("evaluate.sets.x"), "{error}");

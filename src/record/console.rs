@@ -4,8 +4,8 @@
 //! line per epoch.
 
 use super::{EpochRow, Event, Sink, StepRow};
-use crate::evaluate::Metric;
 use crate::Result;
+use crate::evaluate::Metric;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};

@@ -1,5 +1,6 @@
 //! Training: from a plan to a run folder.
 
+pub mod build;
 pub mod embedder;
 pub mod evaluation;
 pub mod model;

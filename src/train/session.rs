@@ -1,29 +1,22 @@
 //! One run of one experiment: everything is opened and checked before the first step, and closed
 //! whatever happens.
 
+use super::build::{Opened, build};
 use super::evaluation::Evaluation;
-use super::model::Model;
-use super::pretrained;
-use super::progress::Progress;
 use super::signals::StopFlag;
 use super::start::{Continue, Start, policy};
-use super::step::Stepper;
-use super::trainer::Trainer;
 use crate::checkpoint::{self, Labels, Snapshot, Store};
-use crate::data::{self, Dataset, Loader, LoaderOptions, Splits};
 use crate::cli::progress::Counter;
+use crate::data::{self, Dataset, Splits};
 use crate::evaluate::{self, Absent};
 use crate::plan::Plan;
 use crate::record::{
     Columns, Console, CrashNote, CsvSink, Event, LogFile, Recorder, RunDir, RunInfo, Status,
     Verbosity, crash_note, csv_file,
 };
-use crate::scheduler::Horizon;
-use crate::torch::scaler;
 use crate::torch::{determinism, device, threads};
 use crate::{Error, Result};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Instant;
 use tch::Kind;
 
@@ -121,7 +114,7 @@ pub fn prepare(plan: &Plan, verbosity: Verbosity, absent: Absent) -> Result<Prep
     Ok(Prepared { splits, evaluation, notes })
 }
 
-fn workers(plan: &Plan) -> usize {
+pub fn workers(plan: &Plan) -> usize {
     match plan.experiment.loader.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         workers => workers,
@@ -133,14 +126,12 @@ pub fn labels(dataset: &Dataset) -> Labels {
     Labels { names, fingerprint: dataset.labels.fingerprint() }
 }
 
-/// An open run folder with its sinks.
+/// An open run folder.
 struct Session {
+    /// Holds the lock.
     run: RunDir,
     info: RunInfo,
-    recorder: Recorder,
-    store: Store,
-    snapshot: Option<Box<Snapshot>>,
-    eval_rows: u64,
+    opened: Opened,
 }
 
 impl Session {
@@ -190,7 +181,7 @@ impl Session {
         let path = run.path().to_path_buf();
         let result = Self::open_files(plan, options, &path, &info, &warnings, prepared);
         let (recorder, store) = result.map_err(Error::into_input)?;
-        Ok(Session { run, info, recorder, store, snapshot, eval_rows })
+        Ok(Session { run, info, opened: Opened { recorder, store, snapshot, eval_rows } })
     }
 
     fn open_files(
@@ -228,19 +219,21 @@ impl Session {
     }
 
     fn train(
-        mut self,
+        self,
         plan: &Plan,
         prepared: Prepared,
         labels: Labels,
         stop: &StopFlag,
     ) -> Result<PathBuf> {
         let begun = Instant::now();
-        let path = self.run.path().to_path_buf();
-        let mut trainer = match self.build(plan, prepared, labels, stop) {
+        let Session { run, mut info, opened } = self;
+        let path = run.path().to_path_buf();
+        let built = build(plan, prepared, labels, stop, &path, &mut info, opened);
+        let mut trainer = match built {
             Ok(trainer) => trainer,
             Err(error) => {
-                self.info.end(Status::Failed, Some(error.to_string()));
-                self.info.write(&path)?;
+                info.end(Status::Failed, Some(error.to_string()));
+                info.write(&path)?;
                 return Err(error);
             }
         };
@@ -263,11 +256,11 @@ impl Session {
             checkpoint: best_checkpoint(&path),
             seconds,
         };
-        self.info.end(status, note);
-        *self.info.seconds.entry("total".to_string()).or_default() += seconds;
+        info.end(status, note);
+        *info.seconds.entry("total".to_string()).or_default() += seconds;
         // The run's own failure comes before that of saying so.
         let told = trainer.recorder.emit(&ended);
-        let written = self.info.write(&path);
+        let written = info.write(&path);
         let closed = trainer.recorder.close();
         result.map_err(|error| match error {
             Error::Stopped { message, .. } => Error::Stopped { message, help: None }.help(format!(
@@ -279,112 +272,6 @@ impl Session {
         })?;
         told.and(written).and(closed)?;
         Ok(path)
-    }
-
-    /// Builds the parts and puts a checkpoint's state into them.
-    fn build<'a>(
-        &mut self,
-        plan: &'a Plan,
-        prepared: Prepared,
-        labels: Labels,
-        stop: &StopFlag,
-    ) -> Result<Trainer<'a>> {
-        let Prepared { splits, mut evaluation, notes: _ } = prepared;
-        let experiment = &plan.experiment;
-        let path = self.run.path().to_path_buf();
-        let mut model = Model::build(experiment, labels.names.len(), plan.device);
-        let (source, _) = experiment.backbone.common();
-        if self.snapshot.is_none() {
-            pretrained::load(&model, source)?;
-        }
-        let mut optimizer = experiment.optimizer.build(model.parameters());
-        let train = Arc::new(splits.train);
-        let loader = |dataset, augmentation, shuffle, drop_last| {
-            let options = LoaderOptions {
-                batch_size: experiment.train.batch_size,
-                seed: experiment.seed,
-                shuffle,
-                drop_last,
-                workers: workers(plan),
-                prefetch: experiment.loader.prefetch,
-                on_corrupt: splits.on_corrupt,
-            };
-            Loader::new(dataset, experiment.preprocess.build(), augmentation, options)
-        };
-        // Batch norm needs two samples: a last batch of one is left out.
-        let single = train.len() % experiment.train.batch_size == 1 && train.len() > 1;
-        if single && !experiment.train.drop_last {
-            self.recorder.notice("the last batch of one image is left out of each epoch")?;
-        }
-        let drop_last = experiment.train.drop_last || single;
-        let augmentation = Some(experiment.augmentation.clone());
-        let train = loader(train, augmentation, true, drop_last)?;
-        let validation = splits.validation.filter(|set| !set.is_empty());
-        let validation =
-            validation.map(|set| loader(Arc::new(set), None, false, false)).transpose()?;
-
-        let steps_per_epoch = train.batches_per_epoch();
-        let steps = match (steps_per_epoch * experiment.train.epochs, experiment.train.max_steps) {
-            (steps, 0) => steps,
-            (steps, limit) => steps.min(limit),
-        };
-        let horizon = Horizon { steps, steps_per_epoch };
-        let mut scheduler = experiment.scheduler.build(experiment.optimizer.lr(), horizon);
-        let mut stepper = Stepper::new(plan);
-        let mut progress = Progress::default();
-        if let Some(snapshot) = self.snapshot.take() {
-            let Snapshot { mut tensors, state } = *snapshot;
-            let weights = tensors.remove("model").unwrap_or_default();
-            let source = path.join("checkpoints");
-            let expected = checkpoint::shapes(&model.tensors());
-            checkpoint::same_tensors(&source, &expected, &checkpoint::shapes(&weights))?;
-            model.load(&weights);
-            optimizer.slots_mut().load_state(&tensors.remove("optimizer").unwrap_or_default())?;
-            scheduler.load_state(&state.scheduler)?;
-            model.loss.load_state(&state.loss)?;
-            if let (Some(scaler), Some(value)) = (&mut stepper.scaler, state.scaler) {
-                let state: scaler::State = serde_json::from_value(value)
-                    .map_err(|e| Error::input(format!("the checkpoint's scaler state: {e}")))?;
-                scaler.set_state(state);
-            }
-            progress = Progress {
-                epoch: state.epoch,
-                step: state.step,
-                batch: state.batch_in_epoch,
-                partial: state.partial,
-                early_stopping: state.early_stopping,
-                min_loss: state.min_loss,
-                history: state.history,
-            };
-        }
-        let parameters: usize = model.parameters().values().map(tch::Tensor::numel).sum();
-        self.info.parameters = parameters as u64;
-        self.info.write(&path)?;
-        evaluation.csv = Some(path.join(Evaluation::FILE));
-        evaluation.written = self.eval_rows;
-        self.recorder.emit(&Event::RunStarted {
-            experiment: plan.name.clone(),
-            run: path.clone(),
-            device: self.info.device.clone(),
-            parameters: parameters as u64,
-            step: progress.step,
-        })?;
-        Ok(Trainer {
-            plan,
-            model,
-            optimizer,
-            scheduler,
-            stepper,
-            train,
-            validation,
-            evaluation,
-            recorder: std::mem::take(&mut self.recorder),
-            store: Store::open(&path, policy(plan))?,
-            stop: stop.clone(),
-            progress,
-            labels,
-            run: path,
-        })
     }
 }
 

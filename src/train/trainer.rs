@@ -1,8 +1,9 @@
 //! The training loop: epochs of steps, validation, evaluation, checkpoints.
 
 use super::embedder::pixels;
-use super::evaluation::Evaluation;
+use super::evaluation::{Evaluation, Scored};
 use super::model::Model;
+use super::pretrained;
 use super::progress::Progress;
 use super::signals::StopFlag;
 use super::step::{StepOutcome, Stepper, count_correct};
@@ -56,10 +57,6 @@ impl Trainer<'_> {
         if self.progress.step > 0 && find(&self.run, Name::Latest).is_err() {
             // A fork: from here on this folder can be continued by itself.
             self.save()?;
-        }
-        if self.progress.step == 0 && self.plan.experiment.evaluate.untrained {
-            let rows = self.evaluation.run(&self.model, "untrained", 0, &self.stop)?;
-            self.evaluation.record(rows, &mut self.recorder)?;
         }
         while !self.is_done() {
             self.train_epoch()?;
@@ -170,10 +167,7 @@ impl Trainer<'_> {
         let epoch = self.progress.epoch + 1;
         let every = experiment.evaluate.every_epochs as u64;
         let due = every > 0 && epoch.is_multiple_of(every);
-        let rows = match due {
-            true => self.evaluation.run(&self.model, "latest", epoch, &self.stop)?,
-            false => Vec::new(),
-        };
+        let rows = if due { self.evaluate_latest(epoch)? } else { Vec::new() };
 
         // From here to the checkpoint nothing can be interrupted by a signal.
         let (train_loss, train_accuracy) = self.progress.means();
@@ -230,6 +224,20 @@ impl Trainer<'_> {
         Ok(Some((loss / seen as f64, correct as f64 / seen as f64)))
     }
 
+    /// Scores the weights as they are. The first time, the initial weights are scored beside them
+    /// (which the seed brings back), so that the first step need not wait for that.
+    fn evaluate_latest(&self, epoch: u64) -> Result<Vec<Scored>> {
+        let mut scores = Vec::new();
+        let experiment = &self.plan.experiment;
+        if experiment.evaluate.untrained && self.evaluation.rows() == 0 {
+            let initial = Model::build(experiment, self.labels.names.len(), self.plan.device);
+            pretrained::load(&initial, experiment.backbone.common().0)?;
+            scores.extend(self.evaluation.run(&initial, "untrained", 0, &self.stop)?);
+        }
+        scores.extend(self.evaluation.run(&self.model, "latest", epoch, &self.stop)?);
+        Ok(scores)
+    }
+
     /// After training: the last weights, unless the last epoch's evaluation was of them, and
     /// those of least loss.
     fn evaluate_best(&mut self) -> Result<()> {
@@ -239,7 +247,7 @@ impl Trainer<'_> {
         let epoch = self.progress.epoch;
         let every = self.plan.experiment.evaluate.every_epochs as u64;
         if every == 0 || !epoch.is_multiple_of(every) {
-            let rows = self.evaluation.run(&self.model, "latest", epoch, &self.stop)?;
+            let rows = self.evaluate_latest(epoch)?;
             self.evaluation.record(rows, &mut self.recorder)?;
         }
         let Some(best) = self.progress.min_loss.clone() else { return Ok(()) };

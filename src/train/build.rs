@@ -1,0 +1,136 @@
+//! Builds the parts of a run and puts a checkpoint's state into them.
+
+use super::evaluation::Evaluation;
+use super::model::Model;
+use super::pretrained;
+use super::progress::Progress;
+use super::session::{Prepared, workers};
+use super::signals::StopFlag;
+use super::step::Stepper;
+use super::trainer::Trainer;
+use crate::checkpoint::{self, Labels, Snapshot, Store};
+use crate::data::{Loader, LoaderOptions};
+use crate::plan::Plan;
+use crate::record::{Event, Recorder, RunInfo};
+use crate::scheduler::Horizon;
+use crate::torch::scaler;
+use crate::{Error, Result};
+use std::path::Path;
+use std::sync::Arc;
+
+/// What a run folder gave when it was opened.
+pub struct Opened {
+    pub recorder: Recorder,
+    pub store: Store,
+    /// To go on from.
+    pub snapshot: Option<Box<Snapshot>>,
+    /// Rows in `eval.csv`.
+    pub eval_rows: u64,
+}
+
+/// Builds the parts and puts a checkpoint's state into them.
+pub fn build<'a>(
+    plan: &'a Plan,
+    prepared: Prepared,
+    labels: Labels,
+    stop: &StopFlag,
+    path: &Path,
+    info: &mut RunInfo,
+    opened: Opened,
+) -> Result<Trainer<'a>> {
+    let Opened { mut recorder, store, snapshot, eval_rows } = opened;
+    let Prepared { splits, mut evaluation, notes: _ } = prepared;
+    let experiment = &plan.experiment;
+    let mut model = Model::build(experiment, labels.names.len(), plan.device);
+    let (source, _) = experiment.backbone.common();
+    if snapshot.is_none() {
+        pretrained::load(&model, source)?;
+    }
+    let mut optimizer = experiment.optimizer.build(model.parameters());
+    let train = Arc::new(splits.train);
+    let loader = |dataset, augmentation, shuffle, drop_last| {
+        let options = LoaderOptions {
+            batch_size: experiment.train.batch_size,
+            seed: experiment.seed,
+            shuffle,
+            drop_last,
+            workers: workers(plan),
+            prefetch: experiment.loader.prefetch,
+            on_corrupt: splits.on_corrupt,
+        };
+        Loader::new(dataset, experiment.preprocess.build(), augmentation, options)
+    };
+    // Batch norm needs two samples: a last batch of one is left out.
+    let single = train.len() % experiment.train.batch_size == 1 && train.len() > 1;
+    if single && !experiment.train.drop_last {
+        recorder.notice("the last batch of one image is left out of each epoch")?;
+    }
+    let drop_last = experiment.train.drop_last || single;
+    let augmentation = Some(experiment.augmentation.clone());
+    let train = loader(train, augmentation, true, drop_last)?;
+    let validation = splits.validation.filter(|set| !set.is_empty());
+    let validation = validation.map(|set| loader(Arc::new(set), None, false, false)).transpose()?;
+
+    let steps_per_epoch = train.batches_per_epoch();
+    let steps = match (steps_per_epoch * experiment.train.epochs, experiment.train.max_steps) {
+        (steps, 0) => steps,
+        (steps, limit) => steps.min(limit),
+    };
+    let horizon = Horizon { steps, steps_per_epoch };
+    let mut scheduler = experiment.scheduler.build(experiment.optimizer.lr(), horizon);
+    let mut stepper = Stepper::new(plan);
+    let mut progress = Progress::default();
+    if let Some(snapshot) = snapshot {
+        let Snapshot { mut tensors, state } = *snapshot;
+        let weights = tensors.remove("model").unwrap_or_default();
+        let source = path.join("checkpoints");
+        let expected = checkpoint::shapes(&model.tensors());
+        checkpoint::same_tensors(&source, &expected, &checkpoint::shapes(&weights))?;
+        model.load(&weights);
+        optimizer.slots_mut().load_state(&tensors.remove("optimizer").unwrap_or_default())?;
+        scheduler.load_state(&state.scheduler)?;
+        model.loss.load_state(&state.loss)?;
+        if let (Some(scaler), Some(value)) = (&mut stepper.scaler, state.scaler) {
+            let state: scaler::State = serde_json::from_value(value)
+                .map_err(|e| Error::input(format!("the checkpoint's scaler state: {e}")))?;
+            scaler.set_state(state);
+        }
+        progress = Progress {
+            epoch: state.epoch,
+            step: state.step,
+            batch: state.batch_in_epoch,
+            partial: state.partial,
+            early_stopping: state.early_stopping,
+            min_loss: state.min_loss,
+            history: state.history,
+        };
+    }
+    let parameters: usize = model.parameters().values().map(tch::Tensor::numel).sum();
+    info.parameters = parameters as u64;
+    info.write(path)?;
+    evaluation.csv = Some(path.join(Evaluation::FILE));
+    evaluation.written = eval_rows;
+    recorder.emit(&Event::RunStarted {
+        experiment: plan.name.clone(),
+        run: path.to_path_buf(),
+        device: info.device.clone(),
+        parameters: parameters as u64,
+        step: progress.step,
+    })?;
+    Ok(Trainer {
+        plan,
+        model,
+        optimizer,
+        scheduler,
+        stepper,
+        train,
+        validation,
+        evaluation,
+        recorder,
+        store,
+        stop: stop.clone(),
+        progress,
+        labels,
+        run: path.to_path_buf(),
+    })
+}
