@@ -47,7 +47,7 @@ pub fn main() -> ExitCode {
 /// An error with its remedy, on stderr.
 fn report(error: &Error) {
     match error {
-        Error::Config(diagnostics) => eprint!("{diagnostics}"),
+        Error::Config(diagnostics) => eprintln!("{diagnostics}"),
         Error::Input { message, help }
         | Error::Failed { message, help }
         | Error::Diverged { message, help } => {

@@ -44,6 +44,9 @@ struct Scores {
 /// The checkpoint name of the evaluation before training.
 const UNTRAINED: &str = "untrained";
 
+/// The metrics worth a place on the screen; `eval.csv` has them all.
+const HEADLINE: [&str; 4] = ["accuracy", "auc", "eer", "tar@far=1e-3"];
+
 impl Console {
     /// Talks on stderr and stdout.
     pub fn new(verbosity: Verbosity) -> Console {
@@ -122,7 +125,7 @@ impl Console {
         for scores in self.final_scores() {
             let before =
                 self.scores.iter().find(|s| s.checkpoint == UNTRAINED && s.set == scores.set);
-            let metrics = scores.metrics.iter().map(|metric| {
+            let metrics = self.shown(&scores.metrics).map(|metric| {
                 let untrained = before
                     .and_then(|s| s.metrics.iter().find(|m| m.name == metric.name))
                     .map(|m| format!(" (untrained {:.4})", m.value));
@@ -140,10 +143,21 @@ impl Console {
         Some(text)
     }
 
-    /// The last evaluation of each checkpoint name on each set, but for the untrained one.
+    /// The headlines among the metrics, or all when verbose or where none is one.
+    fn shown<'a>(&self, metrics: &'a [Metric]) -> impl Iterator<Item = &'a Metric> + use<'a> {
+        let headline = |metric: &&Metric| HEADLINE.contains(&metric.name.as_str());
+        let all =
+            self.verbosity == Verbosity::Verbose || metrics.iter().filter(headline).count() == 0;
+        metrics.iter().filter(move |metric| all || headline(metric))
+    }
+
+    /// The last evaluation of each checkpoint name on each set, but for the untrained one, and for
+    /// others of an epoch that the set was scored after once more.
     fn final_scores(&self) -> impl Iterator<Item = &Scores> {
         self.scores.iter().enumerate().filter_map(|(index, s)| {
-            let same = |later: &Scores| later.set == s.set && later.checkpoint == s.checkpoint;
+            let same = |later: &Scores| {
+                later.set == s.set && (later.checkpoint == s.checkpoint || later.epoch == s.epoch)
+            };
             let last = !self.scores[index + 1..].iter().any(same);
             (last && s.checkpoint != UNTRAINED).then_some(s)
         })
@@ -176,7 +190,7 @@ impl Sink for Console {
                 self.say(Verbosity::Normal, &epoch_line(row, Some(self.epochs)));
             }
             Event::Evaluated { epoch, checkpoint, set, metrics } => {
-                let scores = metrics.iter().map(score).collect::<Vec<_>>().join(", ");
+                let scores = self.shown(metrics).map(score).collect::<Vec<_>>().join(", ");
                 self.say(Verbosity::Normal, &format!("{set} ({checkpoint}): {scores}"));
                 self.scores.push(Scores {
                     epoch: *epoch,
@@ -251,7 +265,6 @@ fn duration(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Status;
     use crate::record::Status;
     use std::sync::{Arc, Mutex};
 

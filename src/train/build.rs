@@ -131,6 +131,7 @@ pub fn build<'a>(
         stop: stop.clone(),
         progress,
         labels,
+        skipped: 0,
         run: path.to_path_buf(),
     })
 }

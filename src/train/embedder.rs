@@ -2,6 +2,7 @@
 
 use super::model::Model;
 use super::signals::StopFlag;
+use crate::cli::progress::Counter;
 use crate::data::{Dataset, Item, LabelMap, Loader, LoaderOptions, OnCorrupt, Preprocess};
 use crate::evaluate::Embedder;
 use crate::{Error, Result};
@@ -19,6 +20,8 @@ pub struct ModelEmbedder<'a> {
     pub workers: usize,
     pub prefetch: usize,
     pub stop: &'a StopFlag,
+    /// Shows no progress.
+    pub quiet: bool,
 }
 
 impl Embedder for ModelEmbedder<'_> {
@@ -36,6 +39,7 @@ impl Embedder for ModelEmbedder<'_> {
             on_corrupt: OnCorrupt::Error,
         };
         let loader = Loader::new(Arc::new(dataset), self.preprocess.clone(), None, options)?;
+        let counter = Counter::new("embedding", self.quiet);
         let mut embeddings = Vec::with_capacity(images.len() * self.dim());
         for batch in loader.epoch(0, 0) {
             if self.stop.is_set() {
@@ -48,7 +52,9 @@ impl Embedder for ModelEmbedder<'_> {
             });
             let values = Vec::<f32>::try_from(embedding.contiguous().view(-1));
             embeddings.extend(values.map_err(|e| Error::failed(e.to_string()))?);
+            counter.set(embeddings.len() / self.dim(), images.len());
         }
+        counter.finish();
         Ok(embeddings)
     }
 

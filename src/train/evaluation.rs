@@ -17,6 +17,8 @@ pub struct Evaluation {
     pub preprocess: Preprocess,
     pub workers: usize,
     pub prefetch: usize,
+    /// Shows no progress.
+    pub quiet: bool,
     /// `eval.csv`; None: scores are not written to a file.
     pub csv: Option<PathBuf>,
     /// Rows in it.
@@ -63,6 +65,7 @@ impl Evaluation {
             workers: self.workers,
             prefetch: self.prefetch,
             stop,
+            quiet: self.quiet,
         };
         let score = |(name, pairs): &(String, PairSet)| {
             let result = verify(&mut embedder, pairs, self.config.flip)?;

@@ -108,6 +108,7 @@ pub fn prepare(plan: &Plan, verbosity: Verbosity, absent: Absent) -> Result<Prep
         preprocess: experiment.preprocess.build(),
         workers: workers(plan),
         prefetch: experiment.loader.prefetch,
+        quiet: verbosity == Verbosity::Quiet,
         csv: None,
         written: 0,
     };

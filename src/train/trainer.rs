@@ -7,7 +7,8 @@ use super::pretrained;
 use super::progress::Progress;
 use super::signals::StopFlag;
 use super::step::{StepOutcome, Stepper, count_correct};
-use crate::checkpoint::{Labels, Name, Snapshot, State, Store, find};
+use crate::checkpoint::{self, Labels, Name, Snapshot, State, Store, durable, find};
+use crate::cli::progress::Counter;
 use crate::data::{Batch, Loader};
 use crate::optimizer::Optimizer;
 use crate::plan::Plan;
@@ -36,6 +37,8 @@ pub struct Trainer<'a> {
     pub stop: StopFlag,
     pub progress: Progress,
     pub labels: Labels,
+    /// Broken images that `skipped.csv` names.
+    pub skipped: usize,
 }
 
 impl Trainer<'_> {
@@ -161,6 +164,7 @@ impl Trainer<'_> {
 
     /// Validation, evaluation, the epoch's row, the checkpoint.
     fn end_epoch(&mut self) -> Result<()> {
+        self.report_skipped()?;
         let experiment = &self.plan.experiment;
         let begun = Instant::now();
         let validation = self.validate()?;
@@ -203,10 +207,35 @@ impl Trainer<'_> {
         Ok(())
     }
 
+    /// Names the images that could not be decoded: each once, in `skipped.csv`.
+    fn report_skipped(&mut self) -> Result<()> {
+        let list = self.train.skipped().list(self.train.dataset());
+        if list.len() == self.skipped {
+            return Ok(());
+        }
+        let path = self.run.join("skipped.csv");
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        let rows = list.iter().map(|(image, reason)| [image.display().to_string(), reason.clone()]);
+        let written = std::iter::once(["path".to_string(), "reason".to_string()])
+            .chain(rows)
+            .try_for_each(|row| writer.write_record(row));
+        let text = written
+            .map_err(|e| Error::failed(e.to_string()))
+            .and_then(|()| writer.into_inner().map_err(|e| Error::failed(e.to_string())))?;
+        durable::write_file(&path, |out| out.write_all(&text))?;
+        self.skipped = list.len();
+        self.recorder.warning(format!(
+            "{} images could not be decoded so far and others took their places: {}",
+            list.len(),
+            path.display()
+        ))
+    }
+
     /// Mean loss and accuracy on the validation images; None where there are none.
     fn validate(&mut self) -> Result<Option<(f64, f64)>> {
         let Some(loader) = &self.validation else { return Ok(None) };
         let (mut loss, mut correct, mut seen) = (0.0, 0, 0);
+        let counter = Counter::new("validating", self.evaluation.quiet);
         for batch in loader.epoch(0, 0) {
             if self.stop.is_set() {
                 return Err(Error::stopped("stopped by a signal during validation"));
@@ -220,7 +249,9 @@ impl Trainer<'_> {
             loss += output.loss.double_value(&[]) * batch.len() as f64;
             correct += count_correct(&output.scores, &labels);
             seen += batch.len();
+            counter.set(seen, loader.dataset().len());
         }
+        counter.finish();
         Ok(Some((loss / seen as f64, correct as f64 / seen as f64)))
     }
 
@@ -252,7 +283,7 @@ impl Trainer<'_> {
         }
         let Some(best) = self.progress.min_loss.clone() else { return Ok(()) };
         let folder = find(&self.run, Name::MinLoss)?;
-        let (weights, _) = crate::checkpoint::read_group(&folder, "model")?;
+        let (weights, _) = checkpoint::read_group(&folder, "model")?;
         let last = on_cpu(self.model.tensors());
         self.model.load(&weights);
         let rows = self.evaluation.run(&self.model, "min-loss", best.epoch, &self.stop);
