@@ -22,6 +22,7 @@
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
+#include <torch/headeronly/version.h>
 
 namespace {
 
@@ -181,6 +182,8 @@ char *arcrun_fused_adam(size_t count, arcrun_tensors params, arcrun_tensors grad
                        o.amsgrad, o.maximize);
   });
 }
+
+const char *arcrun_torch_version(void) { return TORCH_VERSION; }
 
 char *arcrun_channels_last(arcrun_tensor images, arcrun_tensor out) {
   return guarded([&] {

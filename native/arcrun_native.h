@@ -20,6 +20,9 @@ typedef const arcrun_tensor *arcrun_tensors;
 
 void arcrun_free(char *message);
 
+/* Version of libtorch, such as 2.11.0; lives for ever. */
+const char *arcrun_torch_version(void);
+
 /* Devices as in c10::DeviceType: 0 CPU, 1 CUDA. Types as in c10::ScalarType. */
 
 /* Autocast of the calling thread. */

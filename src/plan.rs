@@ -2,10 +2,10 @@
 //! machine. After it nothing looks at TOML, environment or arguments.
 
 use crate::config::tables::Amp;
-use crate::config::{Diagnostics, Experiment, Loaded, Provenance};
+use crate::config::{Diagnostic, Diagnostics, Experiment, Loaded, Provenance};
 use crate::torch::{autocast, device};
 use crate::{Error, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tch::{Device, Kind};
 
 /// What a run will do.
@@ -27,7 +27,7 @@ impl Plan {
     /// All conflicts between keys at once, then what the device can't do.
     pub fn new(loaded: Loaded) -> Result<Self> {
         let Loaded { mut experiment, provenance, file } = loaded;
-        let mut wrong = Diagnostics::default();
+        let mut wrong = Diagnostics::new(file.display().to_string());
         let mut refuse = |key: &str, message: String| {
             wrong.push(provenance.error(key, format!("`{key}` {message}"), None));
         };
@@ -50,7 +50,7 @@ impl Plan {
         let at = |key: &str, error: Error| match error {
             Error::Input { message, help } => {
                 let message = format!("`{key}`: {message}");
-                Error::from(provenance.error(key, message, help.as_deref()))
+                in_file(&file, provenance.error(key, message, help.as_deref()))
             }
             other => other,
         };
@@ -68,6 +68,12 @@ impl Plan {
 
     /// A configuration error at `key`.
     pub fn error(&self, key: &str, message: String, help: &str) -> Error {
-        Error::from(self.provenance.error(key, message, Some(help)))
+        in_file(&self.file, self.provenance.error(key, message, Some(help)))
     }
+}
+
+fn in_file(file: &Path, diagnostic: Diagnostic) -> Error {
+    let mut diagnostics = Diagnostics::new(file.display().to_string());
+    diagnostics.push(diagnostic);
+    diagnostics.into()
 }

@@ -75,7 +75,7 @@ fn score_set(seed: u64) -> (Vec<f64>, Vec<bool>) {
             0 if genuine => u * 2.5,
             0 => 0.5 + u * 3.5,
             1 => (u * 12.0).floor() / 8.0 + if genuine { 0.0 } else { 0.25 },
-            2 if seed % 2 == 0 => 1.25,
+            2 if seed.is_multiple_of(2) => 1.25,
             2 => f64::from(u8::from(genuine)),
             3 if genuine => u,
             3 => 1.5 + u,

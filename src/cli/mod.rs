@@ -7,6 +7,7 @@ mod eval;
 pub mod explain;
 pub mod parts;
 pub mod progress;
+mod spelling;
 mod synth;
 
 use crate::config::{Experiment, Field, Loaded, Request, families, load};
@@ -144,9 +145,7 @@ fn train(args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
             }
         }
     }
-    first
-        .map_err(|_: Error| ())
-        .or_else(|()| Err(Error::failed("not every experiment finished: see above")))
+    first.map_err(|_: Error| Error::failed("not every experiment finished: see above"))
 }
 
 /// Every result, or every error: the files are independent of each other.

@@ -168,6 +168,7 @@ pub fn plain(value: &toml_edit::Value) -> Value {
 }
 
 /// One document as a layer named `layer`.
+#[expect(clippy::result_large_err, reason = "once for each source, and it is shown")]
 pub fn parse(file: &str, text: &str, folder: &Path, layer: &str) -> Result<Layer, Diagnostic> {
     let source = Source { file, text: text.into(), layer };
     let document = Document::parse(text).map_err(|error| Diagnostic {

@@ -10,6 +10,7 @@ mod diagnostic;
 mod experiment;
 mod field;
 mod layers;
+mod leaf;
 mod load;
 mod macros;
 mod overrides;

@@ -28,6 +28,7 @@ pub struct Override {
 
 impl Override {
     /// `KEY=VALUE` of `--set`; `Err` without the equals sign.
+    #[expect(clippy::result_large_err, reason = "once for each source, and it is shown")]
     pub fn set(argument: &str) -> Result<Self, Diagnostic> {
         let text = format!("--set {argument}");
         let start = "--set ".len();

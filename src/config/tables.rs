@@ -110,7 +110,7 @@ crate::config_struct! {
 crate::config_struct! {
     /// What a run writes down about itself.
     pub struct Record {
-        /// Optimizer steps between rows of `steps.csv`.
+        /// Optimizer steps after which rows of `steps.csv` are brought to the disk.
         pub every_steps: usize = 50, at_least(1);
         /// Weights & Biases.
         pub wandb: Wandb = Wandb::default();
@@ -120,7 +120,6 @@ crate::config_struct! {
 #[cfg(test)]
 mod tests {
     use super::super::{DEFAULTS, Experiment, Field, Shape, default_value, load_str};
-    use super::*;
 
     fn load(text: &str) -> crate::Result<Experiment> {
         let text = format!("data.kind = \"synthetic_faces\"\n{text}");

@@ -53,6 +53,13 @@ pub enum Absent {
     Refuse,
 }
 
+/// Prepared sets, by name, and what the user should be told about them.
+#[derive(Debug)]
+pub struct Sets {
+    pub sets: Vec<(String, PairSet)>,
+    pub notes: Vec<String>,
+}
+
 /// The pairs of every set, by name, and what the user should be told about them. `datasets` is
 /// `paths.datasets`, `unseen` the identities set aside by the data's split.
 ///
@@ -64,7 +71,7 @@ pub fn prepare(
     unseen: Option<&Dataset>,
     seed: u64,
     absent: Absent,
-) -> Result<(Vec<(String, PairSet)>, Vec<String>)> {
+) -> Result<Sets> {
     let mut sets = Vec::new();
     let mut notes = Vec::new();
     for (name, set) in &config.sets {
@@ -84,7 +91,7 @@ pub fn prepare(
         notes.extend(pairs.notes.iter().map(|note| format!("{key}: {note}")));
         sets.push((name.clone(), pairs));
     }
-    Ok((sets, notes))
+    Ok(Sets { sets, notes })
 }
 
 impl SetConfig {
@@ -125,7 +132,8 @@ mod tests {
         config.sets.insert("b".into(), SetConfig::Lfw(lfw));
         let drawn = UnseenPairs { root: faces, pairs: 2, folds: 1, ..UnseenPairs::default() };
         config.sets.insert("a".into(), SetConfig::UnseenPairs(drawn));
-        let (sets, notes) = prepare(&config, folder.path(), None, 0, Absent::Refuse).unwrap();
+        let Sets { sets, notes } =
+            prepare(&config, folder.path(), None, 0, Absent::Refuse).unwrap();
         let counts: Vec<_> =
             sets.iter().map(|(name, set)| (name.as_str(), set.pairs.len())).collect();
         assert_eq!(counts, [("a", 2), ("b", 1)]);
@@ -137,7 +145,8 @@ mod tests {
         let root = DatasetPath { raw: "nowhere".into(), base: "none".into() };
         let mut config = Evaluate::default();
         config.sets.insert("x".into(), SetConfig::Lfw(Lfw { root, ..Lfw::default() }));
-        let (sets, notes) = prepare(&config, Path::new("."), None, 0, Absent::LeaveOut).unwrap();
+        let Sets { sets, notes } =
+            prepare(&config, Path::new("."), None, 0, Absent::LeaveOut).unwrap();
         assert!(sets.is_empty() && notes[0].contains("evaluate.sets.x is left out"), "{notes:?}");
         let error = prepare(&config, Path::new("."), None, 0, Absent::Refuse).unwrap_err();
         assert!(error.to_string().contains("evaluate.sets.x"), "{error}");

@@ -111,6 +111,11 @@ impl RunInfo {
         }
     }
 
+    /// Whether the folder is a run's.
+    pub fn is_in(run: &Path) -> bool {
+        run.join(FILE).is_file()
+    }
+
     /// Reads `run.json` of a run folder.
     pub fn read(run: &Path) -> Result<RunInfo> {
         let path = run.join(FILE);

@@ -64,6 +64,7 @@ unsafe extern "C" {
         step: i64,
         options: AdamOptions,
     ) -> *mut c_char;
+    pub(super) fn arcrun_torch_version() -> *const c_char;
     pub(super) fn arcrun_channels_last(images: *mut C_tensor, out: *mut C_tensor) -> *mut c_char;
     pub(super) fn arcrun_clear_gradients(count: usize, tensors: Tensors) -> *mut c_char;
     pub(super) fn arcrun_global_norm(

@@ -10,3 +10,10 @@ pub mod gradient;
 pub mod layout;
 pub mod scaler;
 pub mod threads;
+
+/// Version of libtorch, such as `2.11.0`.
+pub fn version() -> String {
+    // SAFETY: a constant of the shim, valid for ever and closed by a zero byte.
+    let version = unsafe { std::ffi::CStr::from_ptr(ffi::arcrun_torch_version()) };
+    version.to_string_lossy().into_owned()
+}

@@ -58,7 +58,7 @@ pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
 
 /// Threads and determinism, before the first tensor. A continued run keeps its thread count: the
 /// same bits need the same number.
-fn set_up_torch(plan: &Plan, snapshot: Option<&Snapshot>) -> Result<()> {
+pub fn set_up_torch(plan: &Plan, snapshot: Option<&Snapshot>) -> Result<()> {
     let wanted = plan.experiment.train.threads;
     match (wanted, snapshot) {
         (0, Some(snapshot)) => threads::set(snapshot.state.threads),
@@ -87,7 +87,7 @@ pub fn prepare(plan: &Plan, verbosity: Verbosity, absent: Absent) -> Result<Prep
         let help = "lower train.batch_size, or train on more images";
         return Err(plan.error("train.batch_size", message, help));
     }
-    let (sets, said) = evaluate::prepare(
+    let evaluate::Sets { sets, notes: said } = evaluate::prepare(
         &experiment.evaluate,
         &experiment.paths.datasets,
         splits.unseen.as_ref(),
@@ -152,6 +152,13 @@ impl Session {
                 let info = RunInfo::read(path)?.continued(&source);
                 (run, info, Some(snapshot), None)
             }
+            Start::Over { run } => {
+                let none = Default::default();
+                CsvSink::cut(run.path(), 0, 0, &none)?;
+                csv_file::truncate_rows(&run.path().join(Evaluation::FILE), 0)?;
+                let info = RunInfo::new(&plan.name, &run.id(), &source);
+                (run, info, None, None)
+            }
             other => {
                 let run = match &options.run_dir {
                     Some(path) if !matches!(other, Start::Fork { .. }) => RunDir::create_at(path)?,
@@ -179,9 +186,15 @@ impl Session {
             ..info
         };
         info.parent = parent.or(info.parent);
+        info.versions.insert("libtorch".to_string(), crate::torch::version());
         let path = run.path().to_path_buf();
         let result = Self::open_files(plan, options, &path, &info, &warnings, prepared);
-        let (recorder, store) = result.map_err(Error::into_input)?;
+        let (recorder, store) = result.map_err(|error| {
+            // Perhaps nothing can be written at all: the error itself counts.
+            info.end(Status::Failed, Some(error.to_string()));
+            let _ = info.write(&path);
+            error.into_input()
+        })?;
         Ok(Session { run, info, opened: Opened { recorder, store, snapshot, eval_rows } })
     }
 

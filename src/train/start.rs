@@ -34,6 +34,10 @@ impl Continue {
 /// How this run begins.
 pub enum Start {
     Fresh,
+    /// From the beginning, in a folder that has no checkpoint yet.
+    Over {
+        run: RunDir,
+    },
     /// In its own folder; with what was said while reading the checkpoint.
     InPlace {
         run: RunDir,
@@ -54,7 +58,7 @@ impl Start {
     pub fn snapshot(&self) -> Option<&Snapshot> {
         match self {
             Start::InPlace { snapshot, .. } | Start::Fork { snapshot, .. } => Some(snapshot),
-            Start::Fresh | Start::Finished { .. } => None,
+            Start::Fresh | Start::Over { .. } | Start::Finished { .. } => None,
         }
     }
 
@@ -67,7 +71,7 @@ impl Start {
                 Some(start) => Ok(start),
                 None => Err(nothing(plan, run_dir)),
             },
-            Some(Continue::Auto) => Ok(in_place(plan, run_dir)?.unwrap_or(Start::Fresh)),
+            Some(Continue::Auto) => auto(plan, run_dir),
             Some(Continue::MinLoss) => {
                 let run = existing(plan, run_dir)?.ok_or_else(|| nothing(plan, run_dir))?;
                 fork(&checkpoint::find(run.path(), Name::MinLoss)?)
@@ -95,12 +99,26 @@ fn existing(plan: &Plan, run_dir: Option<&Path>) -> Result<Option<RunDir>> {
     }
 }
 
+/// A folder that a kill left before the first checkpoint is started over in place: a scheduler
+/// that names `--run-dir` and starts the same command again always gets on.
+fn auto(plan: &Plan, run_dir: Option<&Path>) -> Result<Start> {
+    match run_dir.filter(|path| path.exists()) {
+        Some(path) if !RunInfo::is_in(path) => Ok(Start::Fresh),
+        Some(path) => match in_place(plan, run_dir)? {
+            Some(start) => Ok(start),
+            None => Ok(Start::Over { run: RunDir::open(path)? }),
+        },
+        None => Ok(in_place(plan, None)?.unwrap_or(Start::Fresh)),
+    }
+}
+
 fn in_place(plan: &Plan, run_dir: Option<&Path>) -> Result<Option<Start>> {
     let Some(run) = existing(plan, run_dir)? else { return Ok(None) };
     let Some(resumed) = Store::open(run.path(), policy(plan))?.resume()? else {
         return Ok(None);
     };
     let state = &resumed.snapshot.state;
+    same_experiment(plan, state)?;
     let was_finished = RunInfo::read(run.path())?.status == Status::Finished;
     if was_finished && state.finished && !asks_for_more(plan, state)? {
         return Ok(Some(Start::Finished { run: run.path().to_path_buf() }));

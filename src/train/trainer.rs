@@ -106,7 +106,7 @@ impl Trainer<'_> {
                     self.progress.step
                 )));
             }
-            if every_steps > 0 && self.progress.step % every_steps == 0 {
+            if every_steps > 0 && self.progress.step.is_multiple_of(every_steps) {
                 self.save()?;
             }
         }
