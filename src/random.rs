@@ -30,7 +30,8 @@ pub enum Stream {
 /// 64 bits for (seed, stream, epoch, index): SplitMix64's finalizer over each word in turn. The
 /// rotation keeps two words from changing places unseen.
 pub fn derive(seed: u64, stream: Stream, epoch: u64, index: u64) -> u64 {
-    [stream as u64, epoch, index].iter().fold(mix(seed), |state, word| mix(state ^ mix(*word)))
+    let words = [stream as u64, epoch, index];
+    words.iter().fold(mix(seed), |state, word| mix(state.rotate_left(17) ^ mix(*word)))
 }
 
 /// A generator of its own for (seed, stream, epoch, index).

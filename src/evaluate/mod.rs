@@ -31,7 +31,7 @@ crate::config_struct! {
         /// The flip test.
         pub flip: Flip = Flip::None;
         /// Images embedded at a time.
-        pub batch_size: usize = 256, positive();
+        pub eval_batch_size: usize = 256, positive();
         /// What it is scored on: `[evaluate.sets.NAME]`. The name is the `set` in eval.csv.
         pub sets: BTreeMap<String, SetConfig> = BTreeMap::new();
     }

@@ -61,7 +61,7 @@ impl Evaluation {
         let mut embedder = ModelEmbedder {
             model,
             preprocess: &self.preprocess,
-            batch_size: self.config.batch_size,
+            batch_size: self.config.eval_batch_size,
             workers: self.workers,
             prefetch: self.prefetch,
             stop,
