@@ -1,0 +1,61 @@
+"""Times arcrun's training step against eager PyTorch's, in interleaved pairs.
+
+    python tools/parity/compare_step.py target/release/run --model resnet18 --pairs 9
+
+Each pair runs `run bench step` and `bench_step.py` one after the other, each in a process of its
+own, with the same network, batch, threads and memory format. Prints the ratio of the images per
+second (arcrun / PyTorch) of each pair and the median.
+"""
+
+import argparse
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+
+def last_json(command):
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return json.loads(output.strip().splitlines()[-1])
+
+
+def main():
+    args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    args.add_argument("run", help="the program `run`")
+    args.add_argument("--model", choices=["resnet18", "resnet50", "efficient_fr"], default="resnet18")
+    args.add_argument("--batch", type=int, default=32)
+    args.add_argument("--size", type=int, default=112)
+    args.add_argument("--threads", type=int, default=2)
+    args.add_argument("--steps", type=int, default=8)
+    args.add_argument("--pairs", type=int, default=9)
+    args.add_argument("--channels-last", action="store_true")
+    args = args.parse_args()
+
+    settings = {
+        "backbone.kind": args.model, "head.batch_norm": "false", "head.embedding_dim": 512,
+        "optimizer.lr": 0.01, "train.batch_size": args.batch, "train.threads": args.threads,
+        "train.deterministic": "false", "train.device": "cpu",
+        "train.channels_last": str(args.channels_last).lower(),
+        "preprocess.height": args.size, "preprocess.width": args.size,
+    }
+    ours = [args.run, "bench", "step", str(HERE / "../../experiments/arcface.toml"), "--json",
+            "--steps", str(args.steps), "--warm-up", "3"]
+    for key, value in settings.items():
+        ours += ["--set", f"{key}={value}"]
+    theirs = [sys.executable, str(HERE / "bench_step.py"), "--model", args.model, "--optimizer", "fused",
+              "--batch", str(args.batch), "--size", str(args.size), "--threads", str(args.threads),
+              "--steps", str(args.steps)] + (["--channels-last"] if args.channels_last else [])
+    ratios = []
+    for pair in range(args.pairs):
+        order = [ours, theirs] if pair % 2 == 0 else [theirs, ours]
+        speed = {id(command): last_json(command)["images_per_second"] for command in order}
+        ratios.append(speed[id(ours)] / speed[id(theirs)])
+        print(f"pair {pair + 1}: {speed[id(ours)]:.1f} / {speed[id(theirs)]:.1f} = {ratios[-1]:.3f}", flush=True)
+    print(f"{args.model}: median ratio {statistics.median(ratios):.3f} over {len(ratios)} pairs")
+
+
+if __name__ == "__main__":
+    main()
