@@ -15,6 +15,7 @@ use arcrun::torch::{determinism, threads};
 use arcrun::train::embedder::pixels;
 use arcrun::train::model::Model;
 use arcrun::train::session::prepare;
+use arcrun::train::signals::StopFlag;
 use arcrun::train::step::Stepper;
 use arcrun::{Error, Result};
 use std::collections::BTreeMap;
@@ -51,7 +52,7 @@ fn curve(experiment: &Path, steps: usize, folder: &Path, sets: &[String]) -> Res
         threads::set(experiment.train.threads);
     }
     determinism::set(experiment.train.deterministic)?;
-    let splits = prepare(&plan, Verbosity::Normal, Absent::LeaveOut)?.splits;
+    let splits = prepare(&plan, Verbosity::Normal, Absent::LeaveOut, &StopFlag::default())?.splits;
     let classes = splits.train.labels.len();
     let options = LoaderOptions {
         batch_size: experiment.train.batch_size,

@@ -37,13 +37,17 @@ impl Plan {
         for (key, message) in experiment.optimizer.validate() {
             refuse(&format!("optimizer.{key}"), message);
         }
+        if experiment.head.batch_norm && experiment.train.batch_size == 1 {
+            refuse("train.batch_size", "is 1, but head.batch_norm needs 2 or more".to_string());
+        }
         if experiment.name.is_empty() {
             let stem = file.file_stem().unwrap_or_default();
             experiment.name = stem.to_string_lossy().into_owned();
         }
         let name = experiment.name.clone();
-        if name.starts_with('.') || name.contains(['/', '\\']) {
-            refuse("name", format!("is \"{name}\", which is no name for a folder"));
+        let odd = |c: char| c == '/' || c == '\\' || c.is_control();
+        if name.starts_with(['.', '-']) || name.contains(odd) || name.trim().is_empty() {
+            refuse("name", format!("is {name:?}, which is no name for a folder"));
         }
         wrong.into_result()?;
 

@@ -19,13 +19,13 @@ crate::config_struct! {
     pub struct EfficientFr {
         /// Output channels of each stage; the first is the stem's width too. Each stage after the
         /// first halves the resolution, as does the stem.
-        pub channels: Vec<usize> = vec![32, 64, 128, 256, 512];
+        pub channels: Vec<usize> = vec![32, 64, 128, 256, 512], each(between(1, 8192));
         /// Blocks in each stage.
-        pub depths: Vec<usize> = vec![1, 2, 2, 3, 2];
+        pub depths: Vec<usize> = vec![1, 2, 2, 3, 2], each(between(1, 256));
         /// Width of the squeeze-and-excitation bottleneck relative to the block's input; 0 leaves it out.
         pub squeeze_excite: f64 = 0.25, between(0.0, 1.0);
         /// Side of the pooled feature map: 1 is global average pooling, 2 keeps a 2 x 2 grid.
-        pub pool: usize = 1, at_least(1);
+        pub pool: usize = 1, between(1, 32);
         /// Weights to start from: "none" or a .safetensors file.
         pub pretrained: String = "none".to_string();
         /// Keep the backbone as it is and train head and loss only.
@@ -36,12 +36,12 @@ crate::config_struct! {
 impl EfficientFr {
     pub fn validate(&self) -> Vec<(&'static str, String)> {
         let mut wrong = Vec::new();
-        if self.channels.is_empty() || self.channels.contains(&0) {
-            wrong.push(("channels", "needs one positive width per stage".to_string()));
+        if self.channels.is_empty() || self.channels.len() > 8 {
+            wrong.push(("channels", "needs one width for each of 1 to 8 stages".to_string()));
         }
-        if self.depths.len() != self.channels.len() || self.depths.contains(&0) {
+        if self.depths.len() != self.channels.len() {
             let message = format!(
-                "has {} stages where channels has {}; both need the same number, all positive",
+                "has {} stages where channels has {}; both need the same number",
                 self.depths.len(),
                 self.channels.len()
             );

@@ -10,6 +10,7 @@ use crate::record::Verbosity;
 use crate::train::embedder::pixels;
 use crate::train::model::Model;
 use crate::train::session::{Prepared, prepare, set_up_torch};
+use crate::train::signals::StopFlag;
 use crate::{Error, Result};
 use std::fmt::Write;
 use std::sync::Arc;
@@ -41,7 +42,8 @@ pub fn check(patterns: &[String], settings: &Settings) -> Result<()> {
 pub fn dry_run(plan: &Plan) -> Result<String> {
     let experiment = &plan.experiment;
     set_up_torch(plan, None)?;
-    let Prepared { splits, evaluation, notes } = prepare(plan, Verbosity::Normal, Absent::Refuse)?;
+    let Prepared { splits, evaluation, notes } =
+        prepare(plan, Verbosity::Normal, Absent::Refuse, &StopFlag::default())?;
     let (images, classes) = (splits.train.len(), splits.train.labels.len());
     let model = Model::build(experiment, classes, plan.device);
     crate::train::pretrained::load(&model, experiment.backbone.common().0)?;

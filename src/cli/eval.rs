@@ -21,6 +21,10 @@ pub fn eval(
     settings: &Settings,
     verbosity: Verbosity,
 ) -> Result<()> {
+    if let Some(path) = output {
+        // Found out now, not after the evaluation.
+        eval_csv::append(path, 0, "", &[]).map_err(Error::into_input)?;
+    }
     let scores = if target.is_dir() {
         of_run(target, which.unwrap_or("min-loss"), settings, verbosity)?
     } else if let Some(which) = which {
@@ -65,7 +69,8 @@ fn of_run(
     let request = Request { file, sets: settings.sets(), environment: Vec::new() };
     let loaded: Loaded = load_text(&request, &text, crate::config::DEFAULTS)?;
     let plan = Plan::new(loaded)?;
-    let Prepared { evaluation, .. } = prepare(&plan, verbosity, Absent::Refuse)?;
+    let Prepared { evaluation, .. } =
+        prepare(&plan, verbosity, Absent::Refuse, &StopFlag::default())?;
     some_sets(&evaluation.sets, &plan)?;
     let mut scores = Vec::new();
     for (name, folder) in folders {
@@ -82,7 +87,8 @@ fn of_run(
 fn of_experiment(file: &Path, settings: &Settings, verbosity: Verbosity) -> Result<Vec<Scored>> {
     let loaded: Loaded = load(&request(file, settings))?;
     let plan = Plan::new(loaded)?;
-    let Prepared { splits, evaluation, .. } = prepare(&plan, verbosity, Absent::Refuse)?;
+    let Prepared { splits, evaluation, .. } =
+        prepare(&plan, verbosity, Absent::Refuse, &StopFlag::default())?;
     some_sets(&evaluation.sets, &plan)?;
     let model = Model::build(&plan.experiment, splits.train.labels.len(), plan.device);
     let (source, _) = plan.experiment.backbone.common();

@@ -6,6 +6,7 @@ use super::say;
 use crate::data::synthetic::{Identity, Recipe, generate, is_complete, render};
 use crate::data::{Batch, contact_sheet};
 use crate::record::Verbosity;
+use crate::train::signals::StopFlag;
 use crate::{Error, Result};
 
 /// Identities (rows) and images of each (columns) on a contact sheet.
@@ -39,7 +40,11 @@ pub fn synth(args: &SynthArgs, verbosity: Verbosity) -> Result<()> {
     } else {
         let counter = Counter::new("drawing faces", verbosity == Verbosity::Quiet);
         let begun = std::time::Instant::now();
-        generate(&recipe, output, &|done, total| counter.set(done, total))?;
+        let stop = StopFlag::listen()?;
+        generate(&recipe, output, &|done, total| {
+            counter.set(done, total);
+            !stop.is_set()
+        })?;
         counter.finish();
         let (count, seconds) = (recipe.images(), begun.elapsed().as_secs_f64());
         say(&format!(

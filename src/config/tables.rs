@@ -46,7 +46,7 @@ crate::config_struct! {
         /// `auto`, `cpu`, `cuda:N` or `mps`.
         pub device: String = "auto".into(), required();
         /// CPU threads of one operation; 0 is one per core. Recorded, for the bits depend on it.
-        pub threads: usize = 0;
+        pub threads: usize = 0, at_most(1024);
         /// The same seed gives the same bits, at some cost on a GPU.
         pub deterministic: bool = true;
         /// Store images as N, H, W, C in memory.
@@ -66,9 +66,9 @@ crate::config_struct! {
     /// How images get from disk to the network.
     pub struct Loader {
         /// Threads that decode and augment; 0 is one per core.
-        pub workers: usize = 0;
+        pub workers: usize = 0, at_most(1024);
         /// Batches prepared ahead.
-        pub prefetch: usize = 4, at_least(1);
+        pub prefetch: usize = 4, between(1, 4096);
     }
 }
 

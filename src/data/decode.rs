@@ -26,16 +26,37 @@ pub struct Rgb {
     pub pixels: Vec<u8>,
 }
 
+/// Why there is no image.
+#[derive(Debug)]
+pub enum Fault {
+    /// The file is broken or gone: another image may take its place.
+    Broken(String),
+    /// The machine failed, not the file: no more open files, no permission, a disk error.
+    System(std::io::Error),
+}
+
+impl Fault {
+    fn of(error: std::io::Error) -> Self {
+        use std::io::ErrorKind::{InvalidData, IsADirectory, NotFound, UnexpectedEof};
+        match error.kind() {
+            InvalidData | IsADirectory | NotFound | UnexpectedEof => {
+                Fault::Broken(error.to_string())
+            }
+            _ => Fault::System(error),
+        }
+    }
+}
+
 /// Reads a whole file into `bytes`. The error is a fragment that does not repeat the path.
-pub fn read(path: &Path, bytes: &mut Vec<u8>) -> Result<(), String> {
+pub fn read(path: &Path, bytes: &mut Vec<u8>) -> Result<(), Fault> {
     bytes.clear();
-    let file = File::open(path).map_err(|e| e.to_string())?;
-    file.take(MAX_FILE + 1).read_to_end(bytes).map_err(|e| e.to_string())?;
+    let file = File::open(path).map_err(Fault::of)?;
+    file.take(MAX_FILE + 1).read_to_end(bytes).map_err(Fault::of)?;
     if bytes.is_empty() {
-        return Err("the file is empty".into());
+        return Err(Fault::Broken("the file is empty".into()));
     }
     if bytes.len() as u64 > MAX_FILE {
-        return Err(format!("larger than {} MiB", MAX_FILE >> 20));
+        return Err(Fault::Broken(format!("larger than {} MiB", MAX_FILE >> 20)));
     }
     Ok(())
 }

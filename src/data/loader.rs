@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::Dataset;
 use super::augmentation::{Augmentation, Draw};
+use super::decode::Fault;
 use super::order::{below, permutation};
 use super::pipeline::{Pipeline, Work};
 use super::preprocess::Preprocess;
@@ -245,7 +246,8 @@ impl Source {
         let path = &self.dataset.items[index].path;
         match renderer.render(path, &self.preprocess, draw, out) {
             Ok(()) => Ok(true),
-            Err(reason) => {
+            Err(Fault::System(error)) => Err(Error::io("read", path, error)),
+            Err(Fault::Broken(reason)) => {
                 let policy = self.options.on_corrupt;
                 self.skipped.report(&self.dataset, index, reason, policy).map(|()| false)
             }

@@ -31,6 +31,7 @@ use std::path::{Path, PathBuf};
 
 pub use augmentation::{Augmentation, Draw, RotationFill};
 pub use dataset::{Dataset, Item, Splits};
+pub use decode::Fault;
 pub use image_folder::{Fractions, ImageFolder, Split};
 pub use labels::LabelMap;
 pub use loader::{Batch, EpochIter, Loader, LoaderOptions};
@@ -49,8 +50,9 @@ crate::config_family! {
     }
 }
 
-/// Told how many images are made and how many there will be, from several threads.
-pub type Progress<'a> = dyn Fn(usize, usize) + Sync + 'a;
+/// Told how many images are made and how many there will be, from several threads; answers
+/// whether to go on.
+pub type Progress<'a> = dyn Fn(usize, usize) -> bool + Sync + 'a;
 
 /// Lists the images of a data source and divides them, the same way for the same seed.
 /// `datasets` is `paths.datasets`; `progress` is called only while a data set is being made.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::augmentation::Draw;
-use super::decode::{self, Rgb};
+use super::decode::{self, Fault, Rgb};
 use super::preprocess::{Preprocess, Scaler};
 use super::rotate::Rotator;
 
@@ -25,9 +25,9 @@ impl Renderer {
         to: &Preprocess,
         draw: &Draw,
         out: &mut [u8],
-    ) -> Result<(), String> {
+    ) -> Result<(), Fault> {
         decode::read(path, &mut self.file)?;
-        decode::decode(&self.file, &mut self.decoded)?;
+        decode::decode(&self.file, &mut self.decoded).map_err(Fault::Broken)?;
         let image = self.scaler.scale(&self.decoded, to);
         draw.apply(image, to.height, to.width, &mut self.rotator, out);
         Ok(())

@@ -26,7 +26,7 @@ pub fn append(
     let io = |action: &'static str| move |e| Error::io(action, path, e);
     let mut file = OpenOptions::new().create(true).read(true).append(true).open(path);
     let file =
-        file.as_mut().map_err(|e| Error::io("open", path, std::io::Error::from(e.kind())))?;
+        file.as_mut().map_err(|e| Error::failed(format!("cannot open {}: {e}", path.display())))?;
     let mut head = String::new();
     file.take(HEADER.len() as u64).read_to_string(&mut head).map_err(io("read"))?;
     if !head.is_empty() && head != HEADER {

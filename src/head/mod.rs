@@ -7,7 +7,7 @@ crate::config_struct! {
     /// Dropout, linear projection, optional batch norm: features to embedding.
     pub struct HeadConfig {
         /// Length of the embedding.
-        pub embedding_dim: usize = 512, at_least(1);
+        pub embedding_dim: usize = 512, between(1, 65536);
         /// Probability of dropping a feature before the projection, while training.
         pub dropout: f64 = 0.0, below(0.0, 1.0);
         /// Batch norm after the projection, as InsightFace's networks end.

@@ -47,7 +47,7 @@ pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
         return Ok(run.clone());
     }
     set_up_torch(plan, start.snapshot())?;
-    let prepared = prepare(plan, options.verbosity, Absent::LeaveOut)?;
+    let prepared = prepare(plan, options.verbosity, Absent::LeaveOut, stop)?;
     let labels = labels(&prepared.splits.train);
     if let Some(Snapshot { state, .. }) = start.snapshot() {
         checkpoint::same_labels(&plan.file, &labels, &state.labels)?;
@@ -72,12 +72,18 @@ pub fn set_up_torch(plan: &Plan, snapshot: Option<&Snapshot>) -> Result<()> {
 ///
 /// # Errors
 /// What is missing or too small, named by key.
-pub fn prepare(plan: &Plan, verbosity: Verbosity, absent: Absent) -> Result<Prepared> {
+pub fn prepare(
+    plan: &Plan,
+    verbosity: Verbosity,
+    absent: Absent,
+    stop: &StopFlag,
+) -> Result<Prepared> {
     let experiment = &plan.experiment;
     let counter = Counter::new("drawing faces", verbosity == Verbosity::Quiet);
     let datasets = &experiment.paths.datasets;
     let splits = data::open(&experiment.data, datasets, experiment.seed, &|done, total| {
         counter.set(done, total);
+        !stop.is_set()
     })?;
     counter.finish();
     let mut notes = splits.notes.clone();

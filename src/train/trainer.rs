@@ -156,10 +156,11 @@ impl Trainer<'_> {
             format!("the loss is {}", outcome.loss)
         };
         let (step, epoch) = (self.progress.step + 1, self.progress.epoch + 1);
-        Error::diverged(format!("{what} in step {step} (epoch {epoch}, learning rate {lr})")).help(
-            "try a lower optimizer.lr, a warm-up (scheduler.warmup.epochs), or \
+        Error::diverged(format!("{what} in step {step} (epoch {epoch}, learning rate {lr:e})"))
+            .help(
+                "try a lower optimizer.lr, a warm-up (scheduler.warmup.epochs), or \
              train.clip_grad_norm = 5.0",
-        )
+            )
     }
 
     /// Validation, evaluation, the epoch's row, the checkpoint.

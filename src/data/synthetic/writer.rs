@@ -86,7 +86,7 @@ pub fn is_complete(recipe: &Recipe, root: &Path) -> bool {
 
 /// Writes the data set into `root`: `{train,test}/<name>/<name>_0001.jpg` and so on,
 /// `pairs.txt` over the identities of `test`, and `synthetic.json`. Calls `progress` with the
-/// number of images done and of all images, from several threads.
+/// number of images done and of all images, from several threads; it answers whether to go on.
 ///
 /// Everything is written beside `root` and moved into place at the end, so `root` never holds a
 /// part of a data set. A data set of another recipe in `root` is replaced.
@@ -97,7 +97,7 @@ pub fn is_complete(recipe: &Recipe, root: &Path) -> bool {
 pub fn generate(
     recipe: &Recipe,
     root: &Path,
-    progress: &(dyn Fn(usize, usize) + Sync),
+    progress: &(dyn Fn(usize, usize) -> bool + Sync),
 ) -> Result<()> {
     recipe.check()?;
     let occupied = fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some());
@@ -110,9 +110,12 @@ pub fn generate(
         _ => Path::new("."),
     };
     create(parent)?;
+    let name = root.file_name().unwrap_or_default().to_string_lossy();
+    let prefix = format!(".synthetic-{name}-");
+    remove_leftovers(parent, &prefix)?;
     // Removed when dropped, with whatever a failure or a replaced data set left in it.
     let work = tempfile::Builder::new()
-        .prefix(".synthetic-")
+        .prefix(&prefix)
         .tempdir_in(parent)
         .map_err(|e| Error::io("create a folder in", parent, e))?;
     let fresh = work.path().join("fresh");
@@ -136,7 +139,7 @@ pub fn generate(
 fn write_images(
     recipe: &Recipe,
     root: &Path,
-    progress: &(dyn Fn(usize, usize) + Sync),
+    progress: &(dyn Fn(usize, usize) -> bool + Sync),
 ) -> Result<()> {
     let (done, total) = (AtomicUsize::new(0), recipe.images());
     (0..recipe.identities + recipe.unseen_identities).into_par_iter().try_for_each(|index| {
@@ -158,10 +161,23 @@ fn write_images(
                 .encode_image(&picture)
                 .map_err(|e| Error::failed(format!("cannot encode {}: {e}", path.display())))?;
             write(&path, &bytes)?;
-            progress(done.fetch_add(1, Ordering::Relaxed) + 1, total);
+            if !progress(done.fetch_add(1, Ordering::Relaxed) + 1, total) {
+                return Err(Error::stopped("stopped while drawing faces: nothing was kept"));
+            }
         }
         Ok(())
     })
+}
+
+/// Removes what a killed process left of the same data set.
+fn remove_leftovers(parent: &Path, prefix: &str) -> Result<()> {
+    for entry in fs::read_dir(parent).map_err(|e| Error::io("read", parent, e))?.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            let path = entry.path();
+            fs::remove_dir_all(&path).map_err(|e| Error::io("remove", &path, e))?;
+        }
+    }
+    Ok(())
 }
 
 fn create(folder: &Path) -> Result<()> {
@@ -210,7 +226,21 @@ mod tests {
 
     fn generate_with(threads: usize, recipe: &Recipe, root: &Path) -> Result<()> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| generate(recipe, root, &|_, _| ()))
+        pool.install(|| generate(recipe, root, &|_, _| true))
+    }
+
+    #[test]
+    fn a_stop_and_a_kill_leave_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("faces");
+        let leftover = folder.path().join(".synthetic-faces-killed");
+        fs::create_dir(&leftover).unwrap();
+        let other = folder.path().join(".synthetic-others-running");
+        fs::create_dir(&other).unwrap();
+        let stopped = generate(&recipe(), &root, &|done, _| done < 3).unwrap_err();
+        assert_eq!(stopped.exit_code(), 75);
+        assert!(!root.exists() && !leftover.exists() && other.exists());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]
@@ -235,6 +265,7 @@ mod tests {
         generate(&recipe(), &root, &|done, total| {
             assert!(done <= total && total == 18);
             calls.fetch_add(1, Ordering::Relaxed);
+            true
         })
         .unwrap();
         assert_eq!(calls.into_inner(), 18);
@@ -268,7 +299,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("faces");
         assert!(!is_complete(&recipe(), &root));
-        generate(&recipe(), &root, &|_, _| ()).unwrap();
+        generate(&recipe(), &root, &|_, _| true).unwrap();
         assert!(is_complete(&recipe(), &root));
         assert!(!is_complete(&Recipe { seed: 1, ..recipe() }, &root));
         assert!(!is_complete(&Recipe { size: 32, ..recipe() }, &root));
@@ -288,14 +319,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("faces");
         fs::create_dir(&root).unwrap();
-        generate(&recipe(), &root, &|_, _| ()).unwrap();
+        generate(&recipe(), &root, &|_, _| true).unwrap();
         let smaller = Recipe { identities: 2, ..recipe() };
-        generate(&smaller, &root, &|_, _| ()).unwrap();
+        generate(&smaller, &root, &|_, _| true).unwrap();
         assert!(is_complete(&smaller, &root));
         assert_eq!(fs::read_dir(root.join("train")).unwrap().count(), 2);
         fs::remove_file(root.join(MARK)).unwrap();
         let before = contents(&root);
-        assert_eq!(generate(&smaller, &root, &|_, _| ()).unwrap_err().exit_code(), 2);
+        assert_eq!(generate(&smaller, &root, &|_, _| true).unwrap_err().exit_code(), 2);
         assert!(before == contents(&root));
     }
 
@@ -309,7 +340,7 @@ mod tests {
             Recipe { pairs: 25, ..recipe() },
             Recipe { pairs: 6000, ..recipe() },
         ] {
-            assert_eq!(generate(&wrong, &root, &|_, _| ()).unwrap_err().exit_code(), 2);
+            assert_eq!(generate(&wrong, &root, &|_, _| true).unwrap_err().exit_code(), 2);
         }
         assert!(!root.exists());
     }
