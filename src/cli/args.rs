@@ -44,7 +44,7 @@ pub struct TrainArgs {
     /// Goes on from a checkpoint: latest, min-loss, auto (latest, else a fresh run) or its folder.
     #[arg(long, value_name = "CHECKPOINT")]
     pub continue_train: Option<ContinueFrom>,
-    /// The run's folder, instead of results/<experiment>/<run-id>.
+    /// The run's folder, instead of results/EXPERIMENT/RUN-ID.
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
     /// Does everything up to the first training step.

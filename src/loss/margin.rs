@@ -47,7 +47,7 @@ fn normalize(rows: &Tensor) -> Tensor {
 /// Cross-entropy over `scale` x cosines, the target's cosine replaced by `margin(target cosine)`.
 ///
 /// # Shapes
-/// cosine [B, C], labels [B]; `margin` maps [B, 1] to [B, 1].
+/// cosine [B, C], labels `[B]`; `margin` maps [B, 1] to [B, 1].
 pub fn margin_softmax(
     cosine_bc: &Tensor,
     labels_b: &Tensor,

@@ -35,7 +35,7 @@ pub trait Loss: std::fmt::Debug {
     /// never does).
     ///
     /// # Shapes
-    /// embedding [B, D], labels [B] int64 in 0..C.
+    /// embedding [B, D], labels `[B]` int64 in 0..C.
     fn forward(&mut self, embedding: &Tensor, labels: &Tensor, train: bool) -> LossOutput;
 
     /// State beside the parameters that a checkpoint must carry.

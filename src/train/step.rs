@@ -53,7 +53,7 @@ impl Stepper {
     }
 
     /// # Shapes
-    /// pixels uint8 [B, 3, H, W], labels int64 [B], both on the model's device.
+    /// pixels uint8 [B, 3, H, W], labels int64 `[B]`, both on the model's device.
     pub fn forward(
         &self,
         model: &mut Model,
@@ -70,7 +70,7 @@ impl Stepper {
     }
 
     /// # Shapes
-    /// pixels uint8 [B, 3, H, W], labels int64 [B], both on the model's device.
+    /// pixels uint8 [B, 3, H, W], labels int64 `[B]`, both on the model's device.
     pub fn step(
         &mut self,
         model: &mut Model,
@@ -124,7 +124,7 @@ impl Stepper {
 }
 
 /// # Shapes
-/// scores [B, C], labels int64 [B].
+/// scores [B, C], labels int64 `[B]`.
 pub fn count_correct(scores: &Tensor, labels: &Tensor) -> usize {
     let correct = scores.argmax(1, false).eq_tensor(labels).sum(Kind::Int64);
     correct.int64_value(&[]) as usize
