@@ -1,4 +1,4 @@
-//! Forward, backward and optimizer of a training step, on random images.
+//! Forward, backward and the whole of a training step, on random images.
 //!
 //!     cargo bench --bench step
 //!

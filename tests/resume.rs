@@ -337,3 +337,22 @@ fn a_second_sigint_stops_at_once() {
     wait_until("the end", || child.try_wait().unwrap().is_some());
     Ended::wait(child).exits(130);
 }
+
+#[test]
+fn auto_with_a_new_folder_starts_there_and_over_where_no_checkpoint_is() {
+    let tiny = Tiny::new();
+    tiny.train("other", &[]);
+    let settings = ["--set", "optimizer.lr=0.01"];
+    let auto = |run: &str| {
+        let args = ["tiny.toml", "--run-dir", run, "--continue-train", "auto"];
+        tiny.run(&[&args[..], &settings[..]].concat()).exits(0);
+        assert_eq!(status(&tiny.path(run)), "finished");
+    };
+    auto("new");
+    // Killed before its first checkpoint.
+    std::fs::remove_dir_all(tiny.path("new/checkpoints")).unwrap();
+    let json = std::fs::read_to_string(tiny.path("new/run.json")).unwrap();
+    std::fs::write(tiny.path("new/run.json"), json.replace("finished", "running")).unwrap();
+    auto("new");
+    assert_eq!(column(&tiny.path("new/steps.csv"), "step").len(), 24);
+}

@@ -102,7 +102,7 @@ pub(crate) fn request(file: &Path, settings: &Settings) -> Request {
 }
 
 /// Plans every experiment before the first one starts, then runs them one after the other. A
-/// failed one does not keep the next from running; the first failure decides the exit code.
+/// failed one does not keep the next from running.
 fn train(args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
     let files = args::experiment_files(&args.experiments)?;
     if files.len() > 1 && args.run_dir.is_some() {
@@ -129,8 +129,9 @@ fn train(args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
         }),
         run_dir: args.run_dir.clone(),
         verbosity,
+        sets: args.settings.sets(),
     };
-    let mut first = Ok(());
+    let mut failures = Vec::new();
     let count = plans.len();
     for plan in plans {
         match train::run(&plan, &options, &stop) {
@@ -139,13 +140,16 @@ fn train(args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
             Err(error) if count == 1 => return Err(error),
             Err(error) => {
                 report(&error);
-                if first.is_ok() {
-                    first = Err(error);
-                }
+                failures.push(error.exit_code());
             }
         }
     }
-    first.map_err(|_: Error| Error::failed("not every experiment finished: see above"))
+    let message = format!("{} of {count} experiments did not finish: see above", failures.len());
+    match failures.as_slice() {
+        [] => Ok(()),
+        codes if codes.iter().all(|code| *code == 2) => Err(Error::input(message)),
+        _ => Err(Error::failed(message)),
+    }
 }
 
 /// Every result, or every error: the files are independent of each other.

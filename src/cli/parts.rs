@@ -31,8 +31,10 @@ pub fn family(families: &[FamilyInfo], name: &str) -> Result<String> {
     };
     let mut out = format!("{}\n", family.doc);
     for kind in &family.kinds {
+        // The sets of an evaluation have names of the user's choice.
+        let table = if family.name == "evaluate.sets" { "evaluate.sets.NAME" } else { family.name };
+        out.push_str(&format!("\n[{table}]\nkind = \"{}\"\n", kind.name));
         let table = (kind.table)();
-        out.push_str(&format!("\n[{}]\nkind = \"{}\"\n", family.name, kind.name));
         indent(&mut out, &table.doc, 1);
         keys(&mut out, "", &table.keys);
     }

@@ -85,7 +85,7 @@ pub struct RunInfo {
     pub ended: Option<String>,
     /// How often it was continued in place.
     pub continued: u32,
-    /// By stage, over all sessions: `train`, `validate`, `evaluate`, `checkpoint`, `total`.
+    /// By stage, over all sessions: `total`.
     pub seconds: BTreeMap<String, f64>,
     /// Why it ended, where it did not finish.
     pub note: Option<String>,

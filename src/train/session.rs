@@ -26,6 +26,8 @@ pub struct Options {
     pub continue_train: Option<Continue>,
     pub run_dir: Option<PathBuf>,
     pub verbosity: Verbosity,
+    /// `KEY=VALUE` of every override, for the command that continues the run.
+    pub sets: Vec<String>,
 }
 
 /// The data of a run, checked against its plan.
@@ -53,7 +55,7 @@ pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
         checkpoint::same_labels(&plan.file, &labels, &state.labels)?;
     }
     let session = Session::open(plan, options, start, &prepared)?;
-    session.train(plan, prepared, labels, stop)
+    session.train(plan, prepared, labels, stop, &options.sets)
 }
 
 /// Threads and determinism, before the first tensor. A continued run keeps its thread count: the
@@ -244,6 +246,7 @@ impl Session {
         prepared: Prepared,
         labels: Labels,
         stop: &StopFlag,
+        sets: &[String],
     ) -> Result<PathBuf> {
         let begun = Instant::now();
         let Session { run, mut info, opened } = self;
@@ -284,15 +287,26 @@ impl Session {
         let closed = trainer.recorder.close();
         result.map_err(|error| match error {
             Error::Stopped { message, .. } => Error::Stopped { message, help: None }.help(format!(
-                "continue with: run {} --run-dir {} --continue-train latest",
+                "continue with: run {} --run-dir {} --continue-train latest{}",
                 plan.file.display(),
-                path.display()
+                path.display(),
+                overrides(sets)
             )),
             other => other,
         })?;
         told.and(written).and(closed)?;
         Ok(path)
     }
+}
+
+/// The overrides as the shell takes them.
+fn overrides(sets: &[String]) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "=._-/+,:".contains(c);
+    let quoted = |set: &String| match set.chars().all(plain) {
+        true => format!(" --set {set}"),
+        false => format!(" --set '{}'", set.replace('\'', r"'\''")),
+    };
+    sets.iter().map(quoted).collect()
 }
 
 fn fingerprints(splits: &Splits) -> Result<std::collections::BTreeMap<String, String>> {
@@ -311,4 +325,21 @@ fn best_checkpoint(run: &std::path::Path) -> Option<PathBuf> {
     let names = [checkpoint::Name::MinLoss, checkpoint::Name::Latest];
     let folder = run.join("checkpoints");
     names.iter().map(|name| folder.join(name.to_string())).find(|path| path.exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overrides_come_back_through_a_shell() {
+        let sets = ["lr=0.1", "name=it's two words", "data.root=/a/b-c"].map(String::from);
+        let output = std::process::Command::new("sh")
+            .args(["-c", &format!("printf '%s\\n' {}", overrides(&sets))])
+            .output()
+            .unwrap();
+        let lines = String::from_utf8(output.stdout).unwrap();
+        let words: Vec<&str> = lines.lines().filter(|word| *word != "--set").collect();
+        assert_eq!(words, sets);
+    }
 }

@@ -108,7 +108,7 @@ fn auto(plan: &Plan, run_dir: Option<&Path>) -> Result<Start> {
             Some(start) => Ok(start),
             None => Ok(Start::Over { run: RunDir::open(path)? }),
         },
-        None => Ok(in_place(plan, None)?.unwrap_or(Start::Fresh)),
+        None => Ok(in_place(plan, run_dir)?.unwrap_or(Start::Fresh)),
     }
 }
 
