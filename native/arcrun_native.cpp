@@ -4,6 +4,10 @@
 
 #include <cstdlib>
 #include <cstring>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+#include <climits>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -119,6 +123,14 @@ void driver_call(const char *symbol, Args... args) {
 }  // namespace
 
 void arcrun_free(char *message) { free(message); }
+
+void arcrun_keep_memory(void) {
+#ifdef __GLIBC__
+  // By default glibc gives every block of 32 MiB or more back to the system as it is freed.
+  if (!getenv("MALLOC_MMAP_THRESHOLD_")) mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  if (!getenv("MALLOC_TRIM_THRESHOLD_")) mallopt(M_TRIM_THRESHOLD, INT_MAX);
+#endif
+}
 
 char *arcrun_autocast_enter(int32_t device, arcrun_autocast wanted, arcrun_autocast *previous) {
   return guarded([&] {

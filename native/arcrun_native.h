@@ -20,6 +20,11 @@ typedef const arcrun_tensor *arcrun_tensors;
 
 void arcrun_free(char *message);
 
+/* Keeps freed memory in the process, so that the same buffers of every step are not asked of the
+ * system, and cleared by it, again. Call it before the first allocation that matters. What the user
+ * set through MALLOC_* stays. Does nothing where malloc is not glibc's. */
+void arcrun_keep_memory(void);
+
 /* Version of libtorch, such as 2.11.0; lives for ever. */
 const char *arcrun_torch_version(void);
 

@@ -23,6 +23,7 @@ use std::process::ExitCode;
 
 /// Runs the program on the process's arguments.
 pub fn main() -> ExitCode {
+    crate::torch::memory::keep();
     let argv = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
     let cli = match args::parse(argv, &Experiment::shape()) {
         Ok(cli) => cli,

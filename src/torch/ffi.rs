@@ -38,6 +38,7 @@ pub(super) struct AdamOptions {
 
 unsafe extern "C" {
     fn arcrun_free(message: *mut c_char);
+    pub(super) fn arcrun_keep_memory();
     pub(super) fn arcrun_autocast_enter(
         device: i32,
         wanted: AutocastState,
