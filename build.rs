@@ -5,8 +5,8 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 fn main() {
-    for file in ["native/arcrun_native.cpp", "native/arcrun_native.h"] {
-        println!("cargo::rerun-if-changed={file}");
+    for file in ["arcrun_native.cpp", "margin_softmax.cpp", "arcrun_native.h", "guarded.h"] {
+        println!("cargo::rerun-if-changed=native/{file}");
     }
     for name in ["LIBTORCH", "LIBTORCH_LIB", "LIBTORCH_INCLUDE", "LIBTORCH_CXX11_ABI"] {
         println!("cargo::rerun-if-env-changed={name}");
@@ -29,15 +29,20 @@ fn main() {
         Some(root) => Path::new(&root).join("include"),
         None => lib.join("../include"),
     };
+    // Autograd's headers are part of the C++ API, which lies one folder deeper.
+    let api_include = include.join("torch/csrc/api/include");
     let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".into());
     cc::Build::new()
         .cpp(true)
         .std("c++17")
         .pic(true)
         .flag("-isystem")
-        .flag(include)
+        .flag(&include)
         .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
+        .flag("-isystem")
+        .flag(api_include)
         .file("native/arcrun_native.cpp")
+        .file("native/margin_softmax.cpp")
         .compile("arcrun_native");
 
     println!("cargo::rustc-link-arg=-Wl,-rpath,{}", lib.display());

@@ -36,7 +36,7 @@ fn steps(criterion: &mut Criterion) {
         });
         group.bench_function("backward", |b| {
             b.iter_batched(
-                || stepper.forward(&mut model, &images, &labels, true).expect("a step").loss,
+                || stepper.forward(&mut model, &images, &labels, true).expect("a step").output.loss,
                 |loss| stepper.backward(&loss),
                 BatchSize::PerIteration,
             );

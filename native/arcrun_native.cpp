@@ -1,4 +1,5 @@
 #include "arcrun_native.h"
+#include "guarded.h"
 
 #include <dlfcn.h>
 
@@ -30,20 +31,7 @@
 
 namespace {
 
-// Runs `body`; an exception becomes the message that the C function returns.
-template <typename Body>
-char *guarded(Body body) {
-  try {
-    body();
-    return nullptr;
-  } catch (const c10::Error &e) {
-    return strdup(e.what_without_backtrace());
-  } catch (const std::exception &e) {
-    return strdup(e.what());
-  } catch (...) {
-    return strdup("an unknown C++ exception");
-  }
-}
+using arcrun::guarded;
 
 std::vector<at::Tensor> list(size_t count, arcrun_tensors tensors) {
   std::vector<at::Tensor> out;

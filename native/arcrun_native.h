@@ -77,6 +77,33 @@ char *arcrun_global_norm(size_t count, arcrun_tensors tensors, arcrun_tensor nor
 /* Multiplies `tensors` by `inverse_scale` in place; `non_finite`: an inf or NaN was among them. */
 char *arcrun_unscale(size_t count, arcrun_tensors tensors, double inverse_scale, bool *non_finite);
 
+/* Cosines between embeddings [B, D], normalised by the caller, and class weights
+ * [C x centres, D], outside of autograd: `cosine` [B, C], of each class the largest over its
+ * sub-centres, whose indices go to `centre` [B, C] if there is more than one. With
+ * `normalize_weight` `inverse` gets 1 / norm of every row; else the rows count as they are. */
+char *arcrun_cosines(arcrun_tensor embedding, arcrun_tensor weight, int64_t centres,
+                     bool normalize_weight, arcrun_tensor cosine, arcrun_tensor centre,
+                     arcrun_tensor inverse);
+
+typedef struct {
+  /* With a graph: [B, D], [C x centres, D], and the scale of each sample's logits [B]. */
+  arcrun_tensor embedding, weight, scale;
+  /* What arcrun_cosines gave; the latter two NULL where it gave none. */
+  arcrun_tensor cosine, centre, inverse;
+  arcrun_tensor labels;
+  /* The target's entry after the margin and its slope over the cosine, [B]. */
+  arcrun_tensor moved, slope;
+  /* NULL, or [B]: a negative of cosine c above it becomes c (hard_t + c) (CurricularFace). */
+  arcrun_tensor threshold;
+  double hard_t;
+  /* The negatives' cosines are held between -clip and clip; 0: they are not. */
+  double clip;
+} arcrun_margin_softmax_inputs;
+
+/* -log softmax of the target's logit, for each sample, into `loss` [B], differentiable once in
+ * embedding, weight and scale. */
+char *arcrun_margin_softmax(arcrun_margin_softmax_inputs inputs, arcrun_tensor loss);
+
 /* Deterministic kernels only (an operation without one fails), and no cuDNN autotuning. */
 char *arcrun_set_deterministic(bool on);
 

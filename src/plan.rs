@@ -34,6 +34,16 @@ impl Plan {
         for (key, message) in experiment.backbone.validate() {
             refuse(&format!("backbone.{key}"), message);
         }
+        for (key, message) in experiment.loss.validate() {
+            refuse(&format!("loss.{key}"), message);
+        }
+        if experiment.loss.needs().text {
+            let message = format!(
+                "is \"{}\", which compares images with texts; no kind of data here has texts",
+                experiment.loss.kind()
+            );
+            refuse("loss.kind", message);
+        }
         for (key, message) in experiment.optimizer.validate() {
             refuse(&format!("optimizer.{key}"), message);
         }

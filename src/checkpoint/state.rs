@@ -81,6 +81,9 @@ pub struct Partial {
     /// Sum over samples of the loss.
     #[serde(deserialize_with = "number")]
     pub loss_sum: f64,
+    /// Likewise of the loss that `min-loss` compares.
+    #[serde(default, deserialize_with = "number")]
+    pub monitored_sum: f64,
     /// Samples classified correctly.
     pub correct: u64,
     /// Samples seen.
@@ -227,7 +230,13 @@ pub(crate) mod tests {
             scaler: Some(json!({"scale": 65536.0})),
             loss: Value::Null,
             min_loss: Some(Best { value: 0.1 + 0.7, epoch: 3, step: 120 }),
-            partial: Partial { loss_sum: 1e-17 + 12.3, correct: 5, seen: 9, seconds: 1.5 },
+            partial: Partial {
+                loss_sum: 1e-17 + 12.3,
+                monitored_sum: 12.0,
+                correct: 5,
+                seen: 9,
+                seconds: 1.5,
+            },
             history: vec![EpochRow { epoch: 3, train_loss: 1.0 / 3.0, ..EpochRow::default() }],
             labels: Labels { names: vec!["Zoë".into()], fingerprint: "f".into() },
             config: "seed = 1\n[train]\n".into(),

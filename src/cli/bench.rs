@@ -46,9 +46,9 @@ pub fn step(args: &BenchStepArgs) -> Result<()> {
     let mut measured = Vec::new();
     for step in 0..warm_up + steps {
         let begun = Instant::now();
-        let output = stepper.forward(&mut model, &images, &labels, true)?;
+        let forward_pass = stepper.forward(&mut model, &images, &labels, true)?;
         let forward = lap(plan.device, begun);
-        stepper.backward(&output.loss);
+        stepper.backward(&forward_pass.output.loss);
         let backward = lap(plan.device, begun);
         stepper.update(optimizer.as_mut(), lr)?;
         let all = lap(plan.device, begun);

@@ -7,8 +7,9 @@
 //! Differs from the references in: 1 - cos^2 is held above 1e-9, so that the gradient stays
 //! finite where an embedding is aligned with a class weight.
 
-use super::margin::{CosineClassifier, Gradient, margin_softmax};
-use super::{Loss, LossOutput};
+use super::margin::{CosineClassifier, Gradient, Softmax, sine};
+use super::{Loss, LossInput, LossOutput, LossPart};
+use crate::Result;
 use std::f64::consts::PI;
 use tch::{Tensor, nn};
 
@@ -40,45 +41,55 @@ crate::config_struct! {
     }
 }
 
+/// cos(th + m) with the boundary rule, as a function of cos th.
+///
+/// # Shapes
+/// `[B]` to `[B]`.
+pub fn additive(cosine_b: &Tensor, margin: f64, boundary: Boundary) -> Tensor {
+    let shifted = shift(cosine_b, margin);
+    let inside = cosine_b.gt((PI - margin).cos());
+    match boundary {
+        Boundary::Line => {
+            let line = cosine_b - (PI - margin).sin() * margin;
+            shifted.where_self(&inside, &line)
+        }
+        Boundary::Clip => shifted.where_self(&inside, &cosine_b.full_like(-1.0)),
+        Boundary::None => shifted,
+    }
+}
+
+/// cos(th + m) as it is.
+///
+/// # Shapes
+/// `[B]` to `[B]`.
+pub fn shift(cosine_b: &Tensor, margin: f64) -> Tensor {
+    cosine_b * margin.cos() - sine(cosine_b) * margin.sin()
+}
+
 #[derive(Debug)]
 struct Built {
     config: ArcFace,
     classifier: CosineClassifier,
 }
 
-impl ArcFace {
-    pub fn build(&self, path: &nn::Path, dim: i64, classes: i64) -> Box<dyn Loss> {
+impl LossPart for ArcFace {
+    fn build(&self, path: &nn::Path, dim: i64, classes: i64) -> Box<dyn Loss> {
         let classifier = CosineClassifier::new(path, dim, classes);
         Box::new(Built { config: self.clone(), classifier })
-    }
-
-    /// cos(th + m) with the boundary rule.
-    ///
-    /// # Shapes
-    /// Any shape to the same shape.
-    fn target(&self, cosine: &Tensor) -> Tensor {
-        let ArcFace { scale: _, margin, boundary, easy_margin, gradient: _ } = self;
-        let sine = (-cosine.square() + 1.0).clamp_min(1e-9).sqrt();
-        let shifted = cosine * margin.cos() - sine * margin.sin();
-        if *easy_margin {
-            return shifted.where_self(&cosine.gt(0.0), cosine);
-        }
-        let inside = cosine.gt((PI - margin).cos());
-        match boundary {
-            Boundary::Line => {
-                let line = cosine - (PI - margin).sin() * margin;
-                shifted.where_self(&inside, &line)
-            }
-            Boundary::Clip => shifted.where_self(&inside, &cosine.full_like(-1.0)),
-            Boundary::None => shifted,
-        }
     }
 }
 
 impl Loss for Built {
-    fn forward(&mut self, embedding: &Tensor, labels: &Tensor, _train: bool) -> LossOutput {
-        let ArcFace { scale, gradient, .. } = &self.config;
-        let cosine = self.classifier.cosine(embedding);
-        margin_softmax(&cosine, labels, *scale, *gradient, |target| self.config.target(target))
+    fn forward(&mut self, input: &LossInput<'_>) -> Result<LossOutput> {
+        let ArcFace { scale, margin, boundary, easy_margin, gradient } = self.config;
+        let how = Softmax::new(scale, gradient);
+        self.classifier.softmax(input.embedding, input.labels, how, |cosine_b| match easy_margin {
+            true => shift(cosine_b, margin).where_self(&cosine_b.gt(0.0), cosine_b),
+            false => additive(cosine_b, margin, boundary),
+        })
+    }
+
+    fn columns(&self) -> Vec<String> {
+        CosineClassifier::columns()
     }
 }

@@ -2,11 +2,12 @@
 //! arXiv:1801.05599).
 //!
 //! Target logit s (cos th - m), the others s cos th. Reference: pytorch-metric-learning
-//! `CosFaceLoss`. The margin is a constant, so exact and detached gradients are the same.
+//! `CosFaceLoss`.
 
-use super::margin::{CosineClassifier, Gradient, margin_softmax};
-use super::{Loss, LossOutput};
-use tch::{Tensor, nn};
+use super::margin::{CosineClassifier, Gradient, Softmax};
+use super::{Loss, LossInput, LossOutput, LossPart};
+use crate::Result;
+use tch::nn;
 
 crate::config_struct! {
     /// CosFace: additive cosine margin (Wang et al. 2018, arXiv:1801.09414, eq. 4).
@@ -15,27 +16,32 @@ crate::config_struct! {
         pub scale: f64 = 64.0, positive();
         /// Additive cosine margin `m`.
         pub margin: f64 = 0.35, between(0.0, 2.0);
+        /// Gradient through the margin, or around it: of a constant margin both are the same.
+        pub gradient: Gradient = Gradient::Exact;
     }
 }
 
 #[derive(Debug)]
 struct Built {
-    scale: f64,
-    margin: f64,
+    config: CosFace,
     classifier: CosineClassifier,
 }
 
-impl CosFace {
-    pub fn build(&self, path: &nn::Path, dim: i64, classes: i64) -> Box<dyn Loss> {
-        let CosFace { scale, margin } = *self;
+impl LossPart for CosFace {
+    fn build(&self, path: &nn::Path, dim: i64, classes: i64) -> Box<dyn Loss> {
         let classifier = CosineClassifier::new(path, dim, classes);
-        Box::new(Built { scale, margin, classifier })
+        Box::new(Built { config: self.clone(), classifier })
     }
 }
 
 impl Loss for Built {
-    fn forward(&mut self, embedding: &Tensor, labels: &Tensor, _train: bool) -> LossOutput {
-        let cosine = self.classifier.cosine(embedding);
-        margin_softmax(&cosine, labels, self.scale, Gradient::Exact, |target| target - self.margin)
+    fn forward(&mut self, input: &LossInput<'_>) -> Result<LossOutput> {
+        let CosFace { scale, margin, gradient } = self.config;
+        let how = Softmax::new(scale, gradient);
+        self.classifier.softmax(input.embedding, input.labels, how, |cosine_b| cosine_b - margin)
+    }
+
+    fn columns(&self) -> Vec<String> {
+        CosineClassifier::columns()
     }
 }

@@ -3,9 +3,10 @@
 //!
 //! Reference: `torch.nn.Linear` and `torch.nn.functional.cross_entropy`.
 
-use super::{Loss, LossOutput, widen};
+use super::{Loss, LossInput, LossOutput, LossPart, widen};
+use crate::Result;
 use tch::nn::{self, Module};
-use tch::{Reduction, Tensor};
+use tch::{Kind, Reduction, Tensor};
 
 crate::config_struct! {
     /// Softmax cross-entropy over a linear classifier, optional label smoothing (Szegedy et al.
@@ -22,8 +23,8 @@ struct Built {
     classifier: nn::Linear,
 }
 
-impl CrossEntropy {
-    pub fn build(&self, path: &nn::Path, dim: i64, classes: i64) -> Box<dyn Loss> {
+impl LossPart for CrossEntropy {
+    fn build(&self, path: &nn::Path, dim: i64, classes: i64) -> Box<dyn Loss> {
         let CrossEntropy { label_smoothing } = *self;
         let classifier = nn::linear(path, dim, classes, Default::default());
         Box::new(Built { label_smoothing, classifier })
@@ -31,11 +32,16 @@ impl CrossEntropy {
 }
 
 impl Loss for Built {
-    fn forward(&mut self, embedding: &Tensor, labels: &Tensor, _train: bool) -> LossOutput {
-        let logits = self.classifier.forward(&widen(embedding));
-        let smoothing = self.label_smoothing;
+    fn forward(&mut self, input: &LossInput<'_>) -> Result<LossOutput> {
+        let logits = self.classifier.forward(&widen(input.embedding));
+        let (labels, smoothing) = (input.labels, self.label_smoothing);
         let loss =
             logits.cross_entropy_loss(labels, None::<Tensor>, Reduction::Mean, -100, smoothing);
-        LossOutput { loss, scores: logits.detach() }
+        let correct = logits.detach().argmax(1, false).eq_tensor(labels).sum(Kind::Int64);
+        Ok(LossOutput { loss, correct, monitored: None, values: Vec::new() })
+    }
+
+    fn columns(&self) -> Vec<String> {
+        Vec::new()
     }
 }

@@ -1,11 +1,16 @@
-//! What the margin softmax losses share: cosine logits, and the cross-entropy over them with the
-//! target's entry replaced.
+//! What the margin softmax losses share: one classifier of cosines, and the cross-entropy over
+//! them with the target's entry replaced by what a margin makes of it.
+//!
+//! A margin is a function of the target's cosine. Its slope comes from autograd over `[B]` values;
+//! everything of the size of the classes is one node of the graph (`torch::margin_softmax`).
 //!
 //! Shape suffixes: B batch, C classes, D embedding.
 
-use super::{LossOutput, widen};
+use super::{LossOutput, norm, widen};
+use crate::Result;
+use crate::torch::margin_softmax::{self, Inputs};
 use tch::nn::{self, Init};
-use tch::{Reduction, Tensor};
+use tch::{Kind, Tensor};
 
 crate::config_choice! {
     /// How the gradient treats the margin.
@@ -17,54 +22,170 @@ crate::config_choice! {
     }
 }
 
-/// Class weights [C, D] and the cosine between them and an embedding.
+/// Class weights [C x sub-centres, D] and the cosine between them and an embedding.
 #[derive(Debug)]
 pub struct CosineClassifier {
     weight: Tensor,
+    centres: i64,
+}
+
+/// The factor on the logits.
+#[derive(Clone, Copy, Debug)]
+pub enum Scale {
+    Fixed(f64),
+    /// Each sample's own norm, with its gradient; the class weights count as they are.
+    EmbeddingNorm,
+}
+
+/// How the softmax is done beside the margin.
+#[derive(Clone, Copy, Debug)]
+pub struct Softmax {
+    pub scale: Scale,
+    pub gradient: Gradient,
+    /// Negatives' cosines are held between -clip and clip; 0: they are not.
+    pub clip: f64,
+}
+
+impl Softmax {
+    pub fn new(scale: f64, gradient: Gradient) -> Self {
+        Softmax { scale: Scale::Fixed(scale), gradient, clip: 0.0 }
+    }
+}
+
+/// What a margin makes of the targets' cosines.
+#[derive(Debug)]
+pub struct Moved {
+    /// In the place of the cosine, `[B]`.
+    pub target_b: Tensor,
+    /// Thresholds `[B]` and t: a negative of cosine c above its threshold becomes c (t + c).
+    pub hard: Option<(Tensor, f64)>,
 }
 
 impl CosineClassifier {
+    /// Names of the values of an output.
+    pub const COLUMNS: [&str; 2] = ["target_cosine", "top_cosine"];
+
     /// Initialised N(0, 0.01) as in InsightFace; only the directions matter to the loss.
     pub fn new(path: &nn::Path, dim: i64, classes: i64) -> Self {
+        Self::with_centres(path, dim, classes, 1)
+    }
+
+    /// Class c has the rows c K .. c K + K - 1; the nearest counts.
+    pub fn with_centres(path: &nn::Path, dim: i64, classes: i64, centres: i64) -> Self {
         let init = Init::Randn { mean: 0.0, stdev: 0.01 };
-        CosineClassifier { weight: path.var("weight", &[classes, dim], init) }
+        let weight = path.var("weight", &[classes * centres, dim], init);
+        CosineClassifier { weight, centres }
     }
 
+    pub fn columns() -> Vec<String> {
+        Self::COLUMNS.map(String::from).to_vec()
+    }
+
+    /// Brings the weights to unit norm, without a trace in the graph.
+    pub fn project(&mut self) {
+        tch::no_grad(|| {
+            let norms = norm(&self.weight).unsqueeze(1);
+            let _ = self.weight.g_div_(&norms);
+        });
+    }
+
+    /// Mean cross-entropy with `margin` applied to the targets' cosines.
+    ///
     /// # Shapes
-    /// embedding [B, D] -> cosines [B, C].
-    pub fn cosine(&self, embedding_bd: &Tensor) -> Tensor {
-        let embedding_bd = normalize(&widen(embedding_bd));
-        embedding_bd.matmul(&normalize(&self.weight).tr())
+    /// embedding [B, D], labels int64 `[B]`; `margin` maps `[B]` to `[B]`, elementwise.
+    pub fn softmax(
+        &self,
+        embedding_bd: &Tensor,
+        labels_b: &Tensor,
+        how: Softmax,
+        margin: impl FnOnce(&Tensor) -> Tensor,
+    ) -> Result<LossOutput> {
+        self.softmax_with(embedding_bd, labels_b, how, |cosine_b| Moved {
+            target_b: margin(cosine_b),
+            hard: None,
+        })
+    }
+
+    /// [`CosineClassifier::softmax`] for a margin that has a say on the negatives too.
+    pub fn softmax_with(
+        &self,
+        embedding_bd: &Tensor,
+        labels_b: &Tensor,
+        how: Softmax,
+        margin: impl FnOnce(&Tensor) -> Moved,
+    ) -> Result<LossOutput> {
+        let Softmax { scale, gradient, clip } = how;
+        let embedding_bd = widen(embedding_bd);
+        let norm_b = norm(&embedding_bd);
+        let unit_bd = &embedding_bd / norm_b.unsqueeze(1);
+        let (scale_b, normalize) = match scale {
+            Scale::Fixed(scale) => (norm_b.detach().full_like(scale), true),
+            Scale::EmbeddingNorm => (norm_b, false),
+        };
+        let cosines = margin_softmax::cosines(&unit_bd, &self.weight, self.centres, normalize)?;
+        let index_b1 = labels_b.unsqueeze(1);
+        let target_b1 = cosines.cosine_bc.gather(1, &index_b1, false);
+
+        // The largest of the others, without a copy: the target steps aside meanwhile.
+        let mut cosine_bc = cosines.cosine_bc.shallow_clone();
+        let _ = cosine_bc.scatter_value_(1, &index_b1, f64::NEG_INFINITY);
+        let top_b = cosine_bc.amax([1i64].as_slice(), false);
+        let _ = cosine_bc.scatter_(1, &index_b1, &target_b1);
+
+        let target_b = target_b1.squeeze_dim(1);
+        let leaf_b = target_b.copy().set_requires_grad(true);
+        let Moved { target_b: moved_b, hard } = tch::with_grad(|| margin(&leaf_b));
+        let slope_b = match gradient {
+            Gradient::Detached => target_b.ones_like(),
+            Gradient::Exact => slope(&moved_b, &leaf_b),
+        };
+        let loss_b = margin_softmax::loss(&Inputs {
+            embedding_bd: &unit_bd,
+            weight_rd: &self.weight,
+            scale_b: &scale_b,
+            cosines: &cosines,
+            labels_b,
+            moved_b: &moved_b.detach(),
+            slope_b: &slope_b,
+            hard: hard.as_ref().map(|(threshold_b, t)| (threshold_b, *t)),
+            clip,
+        })?;
+        Ok(LossOutput {
+            loss: loss_b.mean(loss_b.kind()),
+            correct: target_b.gt_tensor(&top_b).sum(Kind::Int64),
+            monitored: None,
+            values: vec![target_b.mean(target_b.kind()), top_b.mean(top_b.kind())],
+        })
     }
 }
 
-/// Rows of unit L2 norm; a zero row stays zero.
-fn normalize(rows: &Tensor) -> Tensor {
-    let norm = rows.norm_scalaropt_dim(2.0, [1i64].as_slice(), true).clamp_min(1e-12);
-    rows / norm
+/// d moved / d cosine of an elementwise margin; 0 where a margin does not depend on the cosine.
+fn slope(moved_b: &Tensor, leaf_b: &Tensor) -> Tensor {
+    if !moved_b.requires_grad() {
+        return leaf_b.zeros_like().detach();
+    }
+    // Validation asks from within a no_grad region.
+    let sum = tch::with_grad(|| moved_b.sum(moved_b.kind()));
+    Tensor::run_backward(&[sum], &[leaf_b.shallow_clone()], false, false).remove(0)
 }
 
-/// Cross-entropy over `scale` x cosines, the target's cosine replaced by `margin(target cosine)`.
+/// sin of the angle, held above sqrt(1e-9): its own slope is infinite at |cos| = 1.
 ///
 /// # Shapes
-/// cosine [B, C], labels `[B]`; `margin` maps [B, 1] to [B, 1].
-pub fn margin_softmax(
-    cosine_bc: &Tensor,
-    labels_b: &Tensor,
-    scale: f64,
-    gradient: Gradient,
-    margin: impl Fn(&Tensor) -> Tensor,
-) -> LossOutput {
-    let index_b1 = labels_b.unsqueeze(1);
-    let target_b1 = cosine_bc.gather(1, &index_b1, false);
-    let moved_b1 = match gradient {
-        Gradient::Exact => margin(&target_b1),
-        Gradient::Detached => {
-            let shift_b1 = tch::no_grad(|| margin(&target_b1) - &target_b1);
-            target_b1 + shift_b1
-        }
+/// `[B]` -> `[B]`.
+pub fn sine(cosine_b: &Tensor) -> Tensor {
+    (-cosine_b.square() + 1.0).clamp_min(1e-9).sqrt()
+}
+
+/// The angle of a cosine. Within rounding of |cos| = 1 it has no gradient, for the true one is
+/// infinite.
+///
+/// # Shapes
+/// `[B]` -> `[B]`, radians.
+pub fn angle(cosine_b: &Tensor) -> Tensor {
+    let bound = match cosine_b.kind() {
+        Kind::Double => 1.0 - 1e-12,
+        _ => 1.0 - 1e-7,
     };
-    let logits_bc = cosine_bc.scatter(1, &index_b1, &moved_b1) * scale;
-    let loss = logits_bc.cross_entropy_loss(labels_b, None::<Tensor>, Reduction::Mean, -100, 0.0);
-    LossOutput { loss, scores: cosine_bc.detach() }
+    cosine_b.clamp(-bound, bound).acos()
 }

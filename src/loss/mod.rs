@@ -4,20 +4,61 @@
 //! of every checkpoint. Everything in a loss runs in float32 or wider, also under AMP: half
 //! precision cannot tell cosines near 1 apart.
 
+pub mod adaface;
 pub mod arcface;
+pub mod clip;
+pub mod combined;
 pub mod cosface;
 pub mod cross_entropy;
+pub mod curricularface;
 pub mod margin;
+pub mod multiplicative;
+pub mod norm_softmax;
+pub mod pairs;
+pub mod siglip;
+pub mod sphereface;
+pub mod sphereface_r;
+pub mod subcenter_arcface;
+pub mod sum;
+pub mod supcon;
+pub mod triplet;
 
+use crate::Result;
 use tch::{Kind, Tensor, nn};
 
 crate::config_family! {
     /// What training minimises.
     pub enum LossConfig("loss") {
         ArcFace(arcface::ArcFace) = "arcface",
+        AdaFace(adaface::AdaFace) = "adaface",
+        Clip(clip::Clip) = "clip",
+        Combined(combined::Combined) = "combined",
         CosFace(cosface::CosFace) = "cosface",
         CrossEntropy(cross_entropy::CrossEntropy) = "cross_entropy",
+        CurricularFace(curricularface::CurricularFace) = "curricularface",
+        Multiplicative(multiplicative::Multiplicative) = "multiplicative",
+        NormSoftmax(norm_softmax::NormSoftmax) = "norm_softmax",
+        SigLip(siglip::SigLip) = "siglip",
+        SphereFace(sphereface::SphereFace) = "sphereface",
+        SphereFaceR(sphereface_r::SphereFaceR) = "sphereface_r",
+        SubcenterArcFace(subcenter_arcface::SubcenterArcFace) = "subcenter_arcface",
+        Sum(sum::Sum) = "sum",
+        SupCon(supcon::SupCon) = "supcon",
+        Triplet(triplet::Triplet) = "triplet",
     }
+}
+
+/// One batch, as a loss sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct LossInput<'a> {
+    /// Embeddings of the images [B, D], not normalised.
+    pub embedding: &'a Tensor,
+    /// Identities, int64 `[B]` in 0..C.
+    pub labels: &'a Tensor,
+    /// Embeddings of the captions [B, D], where the data has text.
+    pub text: Option<&'a Tensor>,
+    /// A training step, which may move the loss's state; else validation, which never does.
+    pub train: bool,
 }
 
 /// What a loss says of one batch.
@@ -25,37 +66,109 @@ crate::config_family! {
 pub struct LossOutput {
     /// Mean over the batch, a scalar with a graph.
     pub loss: Tensor,
-    /// Scores [B, C] without margin and without a graph, for the accuracy.
-    pub scores: Tensor,
+    /// Samples that the embedding alone, without any margin, puts nearest to their own class (or
+    /// to a sample of it, where a loss has no classes); a scalar without a graph.
+    pub correct: Tensor,
+    /// What `min-loss` compares where it is not `loss`: that of a loss whose difficulty is
+    /// annealed, at its final difficulty. Without a graph.
+    pub monitored: Option<Tensor>,
+    /// What is worth a column of steps.csv: scalars without a graph, by [`Loss::columns`].
+    pub values: Vec<Tensor>,
 }
 
 /// A built loss.
 pub trait Loss: std::fmt::Debug {
-    /// `train` tells a training step (which may move the loss's state) from validation (which
-    /// never does).
-    ///
-    /// # Shapes
-    /// embedding [B, D], labels `[B]` int64 in 0..C.
-    fn forward(&mut self, embedding: &Tensor, labels: &Tensor, train: bool) -> LossOutput;
+    /// # Errors
+    /// What the batch lacks, such as text.
+    fn forward(&mut self, input: &LossInput<'_>) -> Result<LossOutput>;
+
+    /// Names of the `values` of every output, in order.
+    fn columns(&self) -> Vec<String>;
 
     /// State beside the parameters that a checkpoint must carry.
     fn state(&self) -> serde_json::Value {
         serde_json::Value::Null
     }
 
-    fn load_state(&mut self, _state: &serde_json::Value) -> crate::Result<()> {
+    /// # Errors
+    /// A state that another loss wrote.
+    fn load_state(&mut self, _state: &serde_json::Value) -> Result<()> {
         Ok(())
+    }
+
+    /// Parameters that never decay, by their names below `loss.`.
+    fn without_decay(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Called after every optimizer step: what a parameter must keep to.
+    fn after_step(&mut self) {}
+}
+
+/// What a batch must hold for a loss to mean anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Two images of one identity: a P x K sampler.
+    pub pairs: bool,
+    /// A caption for each image.
+    pub text: bool,
+}
+
+/// A loss as the experiment states it.
+pub trait LossPart {
+    /// `path` is where the loss's parameters go; `dim` D and `classes` C shape them.
+    fn build(&self, path: &nn::Path, dim: i64, classes: i64) -> Box<dyn Loss>;
+
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
+
+    /// What is wrong with the values taken together: (key below `loss`, message).
+    fn validate(&self) -> Vec<(String, String)> {
+        Vec::new()
     }
 }
 
 impl LossConfig {
+    fn part(&self) -> &dyn LossPart {
+        match self {
+            LossConfig::AdaFace(config) => config,
+            LossConfig::ArcFace(config) => config,
+            LossConfig::Clip(config) => config,
+            LossConfig::Combined(config) => config,
+            LossConfig::CosFace(config) => config,
+            LossConfig::CrossEntropy(config) => config,
+            LossConfig::CurricularFace(config) => config,
+            LossConfig::Multiplicative(config) => config,
+            LossConfig::NormSoftmax(config) => config,
+            LossConfig::SigLip(config) => config,
+            LossConfig::SphereFace(config) => config,
+            LossConfig::SphereFaceR(config) => config,
+            LossConfig::SubcenterArcFace(config) => config,
+            LossConfig::Sum(config) => config,
+            LossConfig::SupCon(config) => config,
+            LossConfig::Triplet(config) => config,
+        }
+    }
+
     /// `path` is where the loss's parameters go; `dim` D and `classes` C shape them.
     pub fn build(&self, path: &nn::Path, dim: i64, classes: i64) -> Box<dyn Loss> {
-        match self {
-            LossConfig::ArcFace(config) => config.build(path, dim, classes),
-            LossConfig::CosFace(config) => config.build(path, dim, classes),
-            LossConfig::CrossEntropy(config) => config.build(path, dim, classes),
-        }
+        self.part().build(path, dim, classes)
+    }
+
+    pub fn needs(&self) -> Needs {
+        self.part().needs()
+    }
+
+    /// What is wrong with the values taken together: (key below `loss`, message).
+    pub fn validate(&self) -> Vec<(String, String)> {
+        self.part().validate()
+    }
+
+    /// The columns that the loss adds to steps.csv.
+    pub fn columns(&self) -> Vec<String> {
+        let store = nn::VarStore::new(tch::Device::Cpu);
+        self.build(&store.root(), 2, 2).columns()
     }
 }
 
@@ -65,4 +178,31 @@ pub(crate) fn widen(tensor: &Tensor) -> Tensor {
         Kind::Half | Kind::BFloat16 => tensor.to_kind(Kind::Float),
         _ => tensor.shallow_clone(),
     }
+}
+
+/// Rows of unit L2 norm; a zero row stays zero.
+///
+/// # Shapes
+/// [B, D] -> [B, D].
+pub(crate) fn normalize(rows: &Tensor) -> Tensor {
+    rows / norm(rows).unsqueeze(1)
+}
+
+/// L2 norm of every row, at least 1e-12.
+///
+/// # Shapes
+/// [B, D] -> `[B]`.
+pub(crate) fn norm(rows: &Tensor) -> Tensor {
+    rows.norm_scalaropt_dim(2.0, [1i64].as_slice(), false).clamp_min(1e-12)
+}
+
+/// A loss's state out of a checkpoint.
+pub(crate) fn read_state<T: serde::de::DeserializeOwned>(
+    kind: &str,
+    state: &serde_json::Value,
+) -> Result<T> {
+    serde_json::from_value(state.clone()).map_err(|error| {
+        crate::Error::input(format!("the checkpoint's loss state is not of {kind}: {error}"))
+            .help("continue with the loss that wrote the checkpoint")
+    })
 }

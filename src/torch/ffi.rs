@@ -36,6 +36,23 @@ pub(super) struct AdamOptions {
     pub decoupled_weight_decay: bool,
 }
 
+/// Handles may be null where the header says so.
+#[repr(C)]
+pub(super) struct MarginSoftmaxInputs {
+    pub embedding: *mut C_tensor,
+    pub weight: *mut C_tensor,
+    pub scale: *mut C_tensor,
+    pub cosine: *mut C_tensor,
+    pub centre: *mut C_tensor,
+    pub inverse: *mut C_tensor,
+    pub labels: *mut C_tensor,
+    pub moved: *mut C_tensor,
+    pub slope: *mut C_tensor,
+    pub threshold: *mut C_tensor,
+    pub hard_t: f64,
+    pub clip: f64,
+}
+
 unsafe extern "C" {
     fn arcrun_free(message: *mut c_char);
     pub(super) fn arcrun_keep_memory();
@@ -78,6 +95,19 @@ unsafe extern "C" {
         tensors: Tensors,
         inverse_scale: f64,
         non_finite: *mut bool,
+    ) -> *mut c_char;
+    pub(super) fn arcrun_cosines(
+        embedding: *mut C_tensor,
+        weight: *mut C_tensor,
+        centres: i64,
+        normalize_weight: bool,
+        cosine: *mut C_tensor,
+        centre: *mut C_tensor,
+        inverse: *mut C_tensor,
+    ) -> *mut c_char;
+    pub(super) fn arcrun_margin_softmax(
+        inputs: MarginSoftmaxInputs,
+        loss: *mut C_tensor,
     ) -> *mut c_char;
     pub(super) fn arcrun_set_deterministic(on: bool) -> *mut c_char;
     pub(super) fn arcrun_load_cuda() -> *mut c_char;

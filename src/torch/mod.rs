@@ -8,6 +8,7 @@ mod ffi;
 pub mod fused;
 pub mod gradient;
 pub mod layout;
+pub mod margin_softmax;
 pub mod memory;
 pub mod scaler;
 pub mod threads;

@@ -105,6 +105,7 @@ pub fn build<'a>(
             history: state.history,
         };
     }
+    let loss_columns = model.loss.columns();
     let parameters: usize = model.parameters().values().map(tch::Tensor::numel).sum();
     info.parameters = parameters as u64;
     info.write(path)?;
@@ -131,6 +132,7 @@ pub fn build<'a>(
         stop: stop.clone(),
         progress,
         labels,
+        loss_columns,
         skipped: 0,
         run: path.to_path_buf(),
     })

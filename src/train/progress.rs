@@ -1,5 +1,6 @@
 //! Where the training stands: position, sums of the running epoch, the best loss so far.
 
+use super::step::StepOutcome;
 use crate::checkpoint::{Best, EarlyStopping, Partial};
 use crate::config::tables::EarlyStopping as Patience;
 use crate::record::EpochRow;
@@ -20,12 +21,13 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Counts one batch of `samples` with mean loss `loss`.
-    pub fn add_batch(&mut self, loss: f64, correct: u64, samples: u64, seconds: f64) {
+    /// Counts one batch of `samples`.
+    pub fn add_batch(&mut self, outcome: &StepOutcome, samples: u64, seconds: f64) {
         self.step += 1;
         self.batch += 1;
-        self.partial.loss_sum += loss * samples as f64;
-        self.partial.correct += correct;
+        self.partial.loss_sum += outcome.loss * samples as f64;
+        self.partial.monitored_sum += outcome.monitored * samples as f64;
+        self.partial.correct += outcome.correct as u64;
         self.partial.seen += samples;
         self.partial.seconds += seconds;
     }
@@ -34,6 +36,11 @@ impl Progress {
     pub fn means(&self) -> (f64, f64) {
         let seen = self.partial.seen as f64;
         (self.partial.loss_sum / seen, self.partial.correct as f64 / seen)
+    }
+
+    /// Mean over the epoch so far of the loss that `min-loss` compares where nothing is validated.
+    pub fn monitored(&self) -> f64 {
+        self.partial.monitored_sum / self.partial.seen as f64
     }
 
     /// Closes an epoch with its row. `monitored` is the loss that decides over `min-loss`.
@@ -63,10 +70,14 @@ impl Progress {
 mod tests {
     use super::*;
 
+    fn outcome(loss: f64, correct: usize) -> StepOutcome {
+        StepOutcome { loss, monitored: loss / 2.0, correct, ..StepOutcome::default() }
+    }
+
     fn after(losses: &[f64], patience: &Patience) -> Progress {
         let mut progress = Progress::default();
         for &loss in losses {
-            progress.add_batch(loss, 1, 2, 0.5);
+            progress.add_batch(&outcome(loss, 1), 2, 0.5);
             progress.end_epoch(EpochRow::default(), loss, patience);
         }
         progress
@@ -94,8 +105,8 @@ mod tests {
     #[test]
     fn means_weigh_batches_by_their_size() {
         let mut progress = Progress::default();
-        progress.add_batch(1.0, 3, 3, 0.1);
-        progress.add_batch(5.0, 0, 1, 0.1);
-        assert_eq!(progress.means(), (2.0, 0.75));
+        progress.add_batch(&outcome(1.0, 3), 3, 0.1);
+        progress.add_batch(&outcome(5.0, 0), 1, 0.1);
+        assert_eq!((progress.means(), progress.monitored()), ((2.0, 0.75), 1.0));
     }
 }

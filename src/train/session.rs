@@ -218,12 +218,14 @@ impl Session {
         checkpoint::durable::write_file(&path.join("config.toml"), |out| {
             out.write_all(plan.experiment.to_toml().as_bytes())
         })?;
-        let extras: &[&str] = match plan.amp {
+        let amp: &[&str] = match plan.amp {
             Some(Kind::Half) => &["amp_scale", "amp_skipped"],
             _ => &[],
         };
-        let columns =
-            Columns { steps: extras.iter().map(ToString::to_string).collect(), epochs: vec![] };
+        let mut steps = vec!["embedding_norm".to_string()];
+        steps.extend(plan.experiment.loss.columns());
+        steps.extend(amp.iter().map(ToString::to_string));
+        let columns = Columns { steps, epochs: vec![] };
         let every = plan.experiment.record.every_steps as u64;
         let mut recorder = Recorder::new()
             .with(CsvSink::open(path, columns, every)?)

@@ -3,7 +3,7 @@
 use super::model::Model;
 use crate::Result;
 use crate::config::tables::Train;
-use crate::loss::LossOutput;
+use crate::loss::{LossInput, LossOutput};
 use crate::optimizer::Optimizer;
 use crate::plan::Plan;
 use crate::torch::autocast;
@@ -13,10 +13,16 @@ use crate::torch::scaler::GradScaler;
 use tch::{Kind, Tensor};
 
 /// What one step measured.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct StepOutcome {
     /// Mean loss over the batch.
     pub loss: f64,
+    /// What `min-loss` compares: the loss, of an annealed loss that at its final difficulty.
+    pub monitored: f64,
+    /// What the loss says of itself, by [`Loss::columns`](crate::loss::Loss::columns).
+    pub values: Vec<f64>,
+    /// Mean L2 norm of the embeddings.
+    pub embedding_norm: f64,
     /// Samples whose highest margin-free score is their own class.
     pub correct: usize,
     /// L2 norm of all gradients before clipping.
@@ -29,6 +35,42 @@ impl StepOutcome {
     /// The loss, or a gradient that no scaler watches over, stopped being finite.
     pub fn diverged(&self) -> bool {
         !self.loss.is_finite() || (!self.grad_norm.is_finite() && !self.skipped)
+    }
+}
+
+/// What the forward pass of one batch gave.
+#[derive(Debug)]
+pub struct Forward {
+    pub output: LossOutput,
+    /// Mean L2 norm of the embeddings, a scalar.
+    pub embedding_norm: Tensor,
+}
+
+/// The scalars of a forward pass, as numbers.
+#[derive(Clone, Debug)]
+pub struct Scalars {
+    pub loss: f64,
+    pub monitored: f64,
+    pub correct: usize,
+    pub embedding_norm: f64,
+    pub values: Vec<f64>,
+}
+
+impl Forward {
+    /// Fetches all numbers at once: on a GPU each fetch waits for the device.
+    pub fn scalars(&self) -> Scalars {
+        let LossOutput { loss, correct, monitored, values } = &self.output;
+        let monitored = monitored.as_ref().unwrap_or(loss);
+        let all: Vec<Tensor> = [loss, monitored, correct, &self.embedding_norm]
+            .into_iter()
+            .chain(values)
+            .map(|scalar| scalar.detach().to_kind(Kind::Double))
+            .collect();
+        let all = Vec::<f64>::try_from(Tensor::stack(&all, 0)).unwrap_or_default();
+        let mut numbers = all.into_iter();
+        let mut next = || numbers.next().unwrap_or(f64::NAN);
+        let (loss, monitored, correct, embedding_norm) = (next(), next(), next() as usize, next());
+        Scalars { loss, monitored, correct, embedding_norm, values: numbers.collect() }
     }
 }
 
@@ -60,13 +102,16 @@ impl Stepper {
         pixels: &Tensor,
         labels: &Tensor,
         train: bool,
-    ) -> Result<LossOutput> {
+    ) -> Result<Forward> {
         let mut images = model.normalize(pixels);
         if self.channels_last {
             images = layout::channels_last(&images)?;
         }
         let embedding = autocast::with(model.device(), self.amp, || model.embed(&images, train))?;
-        Ok(model.loss.forward(&embedding, labels, train))
+        let norm = crate::loss::norm(&crate::loss::widen(&embedding.detach()));
+        let input = LossInput { embedding: &embedding, labels, text: None, train };
+        let output = model.loss.forward(&input)?;
+        Ok(Forward { output, embedding_norm: norm.mean(norm.kind()) })
     }
 
     /// # Shapes
@@ -79,12 +124,12 @@ impl Stepper {
         pixels: &Tensor,
         labels: &Tensor,
     ) -> Result<StepOutcome> {
-        let output = self.forward(model, pixels, labels, true)?;
-        self.backward(&output.loss);
-        let loss = output.loss.detach().double_value(&[]);
-        let correct = count_correct(&output.scores, labels);
+        let forward = self.forward(model, pixels, labels, true)?;
+        self.backward(&forward.output.loss);
+        let Scalars { loss, monitored, correct, embedding_norm, values } = forward.scalars();
         let (grad_norm, skipped) = self.update(optimizer, lr)?;
-        Ok(StepOutcome { loss, correct, grad_norm, skipped })
+        model.loss.after_step();
+        Ok(StepOutcome { loss, monitored, correct, grad_norm, skipped, embedding_norm, values })
     }
 
     pub fn backward(&self, loss: &Tensor) {
@@ -121,11 +166,4 @@ impl Stepper {
         optimizer.slots_mut().clear_gradients()?;
         Ok((norm, skipped))
     }
-}
-
-/// # Shapes
-/// scores [B, C], labels int64 `[B]`.
-pub fn count_correct(scores: &Tensor, labels: &Tensor) -> usize {
-    let correct = scores.argmax(1, false).eq_tensor(labels).sum(Kind::Int64);
-    correct.int64_value(&[]) as usize
 }

@@ -6,7 +6,7 @@ use super::model::Model;
 use super::pretrained;
 use super::progress::Progress;
 use super::signals::StopFlag;
-use super::step::{StepOutcome, Stepper, count_correct};
+use super::step::{StepOutcome, Stepper};
 use crate::checkpoint::{self, Labels, Name, Snapshot, State, Store, durable, find};
 use crate::cli::progress::Counter;
 use crate::data::{Batch, Loader};
@@ -37,6 +37,8 @@ pub struct Trainer<'a> {
     pub stop: StopFlag,
     pub progress: Progress,
     pub labels: Labels,
+    /// Names of the values of a step's loss.
+    pub loss_columns: Vec<String>,
     /// Broken images that `skipped.csv` names.
     pub skipped: usize,
 }
@@ -127,7 +129,7 @@ impl Trainer<'_> {
             return Err(self.diverged(&outcome, lr));
         }
         let (samples, seconds) = (batch.len() as u64, begun.elapsed().as_secs_f64());
-        self.progress.add_batch(outcome.loss, outcome.correct as u64, samples, seconds);
+        self.progress.add_batch(&outcome, samples, seconds);
         self.recorder.emit(&Event::Step(StepRow {
             step: self.progress.step,
             epoch: self.progress.epoch + 1,
@@ -142,18 +144,28 @@ impl Trainer<'_> {
 
     /// Columns of `steps.csv` beyond the usual ones; the same in every step of a run.
     fn extras(&self, outcome: &StepOutcome) -> BTreeMap<String, f64> {
-        let scaler = self.stepper.scaler.iter().flat_map(|scaler| {
+        let mut extras: BTreeMap<String, f64> =
+            self.loss_columns.iter().cloned().zip(outcome.values.iter().copied()).collect();
+        extras.insert("embedding_norm".to_string(), outcome.embedding_norm);
+        if let Some(scaler) = &self.stepper.scaler {
             let skipped = f64::from(u8::from(outcome.skipped));
-            [("amp_scale".to_string(), scaler.state().scale), ("amp_skipped".to_string(), skipped)]
-        });
-        scaler.collect()
+            extras.insert("amp_scale".to_string(), scaler.state().scale);
+            extras.insert("amp_skipped".to_string(), skipped);
+        }
+        extras
     }
 
     fn diverged(&self, outcome: &StepOutcome, lr: f64) -> Error {
-        let what = if outcome.loss.is_finite() {
-            format!("the gradient norm is {}", outcome.grad_norm)
+        let kind = self.plan.experiment.loss.kind();
+        let what = if !outcome.embedding_norm.is_finite() {
+            format!(
+                "the network's embeddings are not finite: the loss `{kind}` is {}",
+                outcome.loss
+            )
+        } else if outcome.loss.is_finite() {
+            format!("the gradient norm of the loss `{kind}` is {}", outcome.grad_norm)
         } else {
-            format!("the loss is {}", outcome.loss)
+            format!("the loss `{kind}` is {} although the embeddings are finite", outcome.loss)
         };
         let (step, epoch) = (self.progress.step + 1, self.progress.epoch + 1);
         Error::diverged(format!("{what} in step {step} (epoch {epoch}, learning rate {lr:e})"))
@@ -177,7 +189,7 @@ impl Trainer<'_> {
         // From here to the checkpoint nothing can be interrupted by a signal.
         let (train_loss, train_accuracy) = self.progress.means();
         let partial = self.progress.partial.clone();
-        let monitored = validation.map_or(train_loss, |(loss, _)| loss);
+        let monitored = validation.map_or(self.progress.monitored(), |(loss, _)| loss);
         let row = EpochRow {
             epoch,
             train_loss,
@@ -246,9 +258,10 @@ impl Trainer<'_> {
             let images = pixels(&batch).to_device(device);
             let labels = Tensor::from_slice(&batch.labels).to_device(device);
             let _no_grad = tch::no_grad_guard();
-            let output = self.stepper.forward(&mut self.model, &images, &labels, false)?;
-            loss += output.loss.double_value(&[]) * batch.len() as f64;
-            correct += count_correct(&output.scores, &labels);
+            let forward = self.stepper.forward(&mut self.model, &images, &labels, false)?;
+            let scalars = forward.scalars();
+            loss += scalars.monitored * batch.len() as f64;
+            correct += scalars.correct;
             seen += batch.len();
             counter.set(seen, loader.dataset().len());
         }

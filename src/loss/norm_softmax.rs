@@ -1,0 +1,43 @@
+//! Norm-softmax: cross-entropy over scaled cosines without a margin (NormFace, Wang et al. 2017,
+//! arXiv:1704.06369, eq. 5; the baseline of the ArcFace paper's table 2).
+//!
+//! Logits s cos th. Reference: `torch.nn.functional.normalize`, `linear` and `cross_entropy`.
+
+use super::margin::{CosineClassifier, Gradient, Softmax};
+use super::{Loss, LossInput, LossOutput, LossPart};
+use crate::Result;
+use tch::nn;
+
+crate::config_struct! {
+    /// Cross-entropy over scaled cosines, no margin (NormFace, Wang et al. 2017, arXiv:1704.06369).
+    pub struct NormSoftmax {
+        /// Scale `s` of the cosine logits.
+        pub scale: f64 = 20.0, positive();
+    }
+}
+
+#[derive(Debug)]
+struct Built {
+    config: NormSoftmax,
+    classifier: CosineClassifier,
+}
+
+impl LossPart for NormSoftmax {
+    fn build(&self, path: &nn::Path, dim: i64, classes: i64) -> Box<dyn Loss> {
+        let classifier = CosineClassifier::new(path, dim, classes);
+        Box::new(Built { config: self.clone(), classifier })
+    }
+}
+
+impl Loss for Built {
+    fn forward(&mut self, input: &LossInput<'_>) -> Result<LossOutput> {
+        let NormSoftmax { scale } = self.config;
+        let how = Softmax::new(scale, Gradient::Exact);
+        self.classifier
+            .softmax(input.embedding, input.labels, how, |cosine_b| cosine_b.shallow_clone())
+    }
+
+    fn columns(&self) -> Vec<String> {
+        CosineClassifier::columns()
+    }
+}
