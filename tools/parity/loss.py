@@ -1,11 +1,14 @@
 """Fixtures for every loss in float64: see README.md. The losses are in `losses/`."""
 
+import itertools
+
 import fixtures
-from losses import inputs, margin
+from losses import inputs, margin, pair, pair_inputs
 
 SHORT = {"scale": "s", "margin": "m", "label_smoothing": "smoothing", "lambda_base": "base",
          "lambda_gamma": "gamma", "lambda_power": "power", "lambda_min": "min",
-         "iteration": "it", "t_alpha": "alpha", "subcenters": "k"}
+         "iteration": "it", "t_alpha": "alpha", "subcenters": "k", "temperature": "t",
+         "m1": "m1_", "m2": "m2_", "m3": "m3_"}
 
 
 def case_name(case):
@@ -15,6 +18,8 @@ def case_name(case):
             parts += [key.split("_")[0]] * value
         elif isinstance(value, str):
             parts.append(value)
+        elif isinstance(value, dict):
+            parts += value
         else:
             parts.append(f"{SHORT.get(key, key)}{value:g}")
     return "_".join(parts + ["eval"] * (not case.get("train", True)))
@@ -22,9 +27,9 @@ def case_name(case):
 
 def main():
     fixtures.setup()
-    fed = inputs.margin_inputs()
+    fed = inputs.margin_inputs() | pair_inputs.pair_inputs()
     cases, expected = [], {}
-    for case, values in margin.run(fed):
+    for case, values in itertools.chain(margin.run(fed), pair.run(fed)):
         name = case_name(case)
         assert all(known["name"] != name for known in cases), name
         assert all(value.isfinite().all() for value in values.values()), name

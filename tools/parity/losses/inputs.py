@@ -105,6 +105,6 @@ def margin_inputs():
         "aligned": aligned_input(), "one_class": one_class_input(), "repeated": repeated_input(),
         "tiny": of_norms("tiny", [2e-12, 1e-11, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-6]),
         "huge": of_norms("huge", [1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e12]),
-        "norms": of_norms("norms", [1e-8, 1e-4, 1e-3 + 1e-5, 0.5, 7.0, 20.0, 60.0, 99.0, 100.5, 1e4]),
+        "norms": of_norms("norms", [1e-8, 1e-4, 1.01e-3, 0.5, 7.0, 20.0, 60.0, 99.0, 100.5, 1e4]),
         "single": of_norms("single", [12.0]), "subcenters": subcenters_input(),
     }

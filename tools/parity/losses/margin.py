@@ -30,16 +30,17 @@ def check_formulas(inputs, kind, config, loops):
     loss = F.cross_entropy(logits, inputs["labels"])
     loss.backward()
     out = {"loss": loss.detach()} | {f"grad_{k}": leaf.grad for k, leaf in leaves.items()}
-    same(loops, out, inputs["embedding"])
+    same(loops, out, inputs)
 
 
-def same(ours, theirs, embedding):
-    """1e-10 of the largest magnitude, once each row of the embedding's gradient is multiplied by
+def same(ours, theirs, inputs):
+    """1e-10 of the largest magnitude, once each row of an embedding's gradient is multiplied by
     that row's norm: the gradient goes with its inverse."""
     for key, value in theirs.items():
         pair = [ours[key], value]
-        if key == "grad_embedding":
-            pair = [gradient * embedding.norm(dim=1, keepdim=True) for gradient in pair]
+        if key in ("grad_embedding", "grad_image", "grad_text"):
+            norms = inputs[key.removeprefix("grad_")].norm(dim=1, keepdim=True)
+            pair = [gradient * norms for gradient in pair]
         bound = 1e-10 * max(tensor.abs().max().item() for tensor in pair)
         torch.testing.assert_close(*pair, rtol=0.0, atol=bound, msg=lambda m: f"{key}: {m}")
 
@@ -55,7 +56,7 @@ def run(inputs):
             yield case, {k: v for k, v in out.items() if not k.startswith("grad_")}
             continue
         name, values = libraries.library(x, kind, config)
-        same(out, values, x["embedding"])
+        same(out, values, x)
         if kind in ("arcface", "cosface"):
             check_formulas(x, kind, config, out)
         yield case | {"reference": name or "loops"}, out | values

@@ -68,6 +68,7 @@ def plain():
         for margin in (1.7, 3.0):
             yield source, "sphereface_r", {"scale": 30.0, "margin": margin}
     yield "random", "combined", combined(1.2, 0.0, 0.0, scale=30.0)
+    yield "swept", "combined", combined(1.0, 0.0, 0.4)  # cosface
     for boundary in BOUNDARIES:
         for gradient in GRADIENTS:
             yield "subcenters", "subcenter_arcface", subcenter(3, boundary, gradient)
@@ -119,9 +120,10 @@ def with_state():
 def aligned():
     """Cosines of exactly +-1: autograd through acos is infinite, so there is no gradient to match.
     adaface clips the cosine first, so its gradient is defined."""
-    for boundary, easy_margin in (("none", False), ("clip", False), ("line", True), ("line", False)):
-        for gradient in GRADIENTS:
-            yield "arcface", arcface(64.0, 0.5, boundary, easy_margin, gradient), {}
+    for gradient in GRADIENTS:
+        for boundary in BOUNDARIES:
+            yield "arcface", arcface(boundary=boundary, gradient=gradient), {}
+        yield "arcface", arcface(easy_margin=True, gradient=gradient), {}
     yield "cosface", cosface(), {}
     yield "norm_softmax", {"scale": 20.0}, {}
     yield "sphereface_r", {"scale": 30.0, "margin": 1.7}, {}

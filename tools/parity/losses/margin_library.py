@@ -16,6 +16,8 @@ def package_loss(kind, config, classes, dim):
         return pml.NormalizedSoftmaxLoss(classes, dim, temperature=1.0 / config["scale"])
     if kind == "cosface":
         return pml.CosFaceLoss(classes, dim, margin=config["margin"], scale=config["scale"])
+    if kind == "combined" and (config["m1"], config["m2"]) == (1.0, 0.0):
+        return pml.CosFaceLoss(classes, dim, margin=config["m3"], scale=config["scale"])
     degrees = math.degrees(config.get("margin", 0.0))
     if kind == "arcface" and exact_line and not config["easy_margin"]:
         return pml.ArcFaceLoss(classes, dim, degrees, config["scale"])
