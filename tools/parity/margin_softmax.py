@@ -1,6 +1,6 @@
 """Margin losses by their formulas, for what no published package offers (boundaries, detached
-gradients) and for training next to arcrun. `loss.py` checks this file against
-pytorch-metric-learning wherever both are defined."""
+gradients) and for training next to arcrun. `loss.py` holds this file against the reference values
+of arcface and cosface."""
 
 import math
 

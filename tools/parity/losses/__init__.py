@@ -1,0 +1,1 @@
+"""Reference values for `loss.py`: inputs, losses by loops, libraries to check them, cases."""
