@@ -48,7 +48,11 @@ fn cpu() -> String {
 fn train(loss: &str) -> Vec<f64> {
     let tiny = Tiny::new();
     let kind = format!("loss.kind={loss}");
-    let settings = ["--set", &kind, "--set", "head.dropout=0", "--set", "train.max_steps=20"];
+    let mut settings =
+        vec!["--set", &kind, "--set", "head.dropout=0", "--set", "train.max_steps=20"];
+    if ["supcon", "triplet"].contains(&loss) {
+        settings.extend(["--set", "sampler.kind=pk", "--set", "images_per_identity=2"]);
+    }
     let run = tiny.train("run", &settings);
     let losses = column(&run.join("steps.csv"), "loss");
     losses.iter().map(|loss| loss.parse().unwrap()).collect()
@@ -74,17 +78,17 @@ fn check(loss: &str) {
     }
 }
 
-#[test]
-fn arcface() {
-    check("arcface");
+/// One test for each loss, by its kind.
+macro_rules! curves {
+    ($($loss:ident)*) => {$(
+        #[test]
+        fn $loss() {
+            check(stringify!($loss));
+        }
+    )*};
 }
 
-#[test]
-fn cosface() {
-    check("cosface");
-}
-
-#[test]
-fn cross_entropy() {
-    check("cross_entropy");
+curves! {
+    adaface arcface combined cosface cross_entropy curricularface multiplicative norm_softmax
+    sphereface sphereface_r subcenter_arcface supcon triplet
 }

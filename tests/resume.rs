@@ -117,6 +117,44 @@ fn adamw_and_cosface_go_on_as_if_never_stopped() {
     stops_change_nothing(&["--set", "optimizer.kind=adamw", "--set", "loss.kind=cosface"]);
 }
 
+/// The state of a loss is in the checkpoint: lambda's iteration, t, the running norms.
+#[test]
+fn losses_go_on_with_their_state() {
+    for (kind, column_of_state) in
+        [("sphereface", "lambda"), ("curricularface", "t"), ("adaface", "norm_mean")]
+    {
+        let kind = format!("loss.kind={kind}");
+        stops_change_nothing(&["--set", &kind]);
+        let tiny = Tiny::new();
+        let run = tiny.train("run", &["--set", &kind]);
+        let values = column(&run.join("steps.csv"), column_of_state);
+        let moves = values.windows(2).filter(|pair| pair[0] != pair[1]).count();
+        assert!(moves + 1 == values.len(), "{kind}: {column_of_state} stands still: {values:?}");
+    }
+}
+
+#[test]
+fn a_sum_of_losses_goes_on_with_the_state_of_each() {
+    stops_change_nothing(&[
+        "--set",
+        "loss.kind=sum",
+        "--set",
+        "loss.parts.a.loss.kind=curricularface",
+        "--set",
+        "loss.parts.b.loss.kind=adaface",
+        "--set",
+        "loss.parts.b.weight=0.5",
+    ]);
+}
+
+#[test]
+fn triplets_drawn_at_random_go_on_as_if_never_stopped() {
+    let sampler = ["--set", "sampler.kind=pk", "--set", "sampler.images_per_identity=2"];
+    for kind in ["loss.kind=triplet", "loss.kind=supcon"] {
+        stops_change_nothing(&[&sampler[..], &["--set", kind]].concat());
+    }
+}
+
 #[test]
 fn fp16_goes_on_with_its_scale() {
     stops_change_nothing(&["--set", "train.amp=fp16", "--set", "optimizer.kind=adam"]);

@@ -155,6 +155,8 @@ pub struct SynthArgs {
 pub enum BenchCommand {
     /// Images/s of forward, backward and optimizer.
     Step(BenchStepArgs),
+    /// Forward and backward of the loss alone on random embeddings, and the memory it takes.
+    Loss(BenchStepArgs),
 }
 
 #[derive(Debug, Args)]

@@ -1,16 +1,17 @@
-//! `run bench step`: throughput of a training step, by stage.
+//! `run bench step`: throughput of a training step, by stage. `run bench loss`: the loss alone.
 
 use super::args::BenchStepArgs;
 use super::{request, say};
 use crate::config::{Loaded, load};
+use crate::loss::LossInput;
 use crate::plan::Plan;
 use crate::random::{Stream, derive};
-use crate::torch::{determinism, device, threads};
+use crate::torch::{determinism, device, gradient, threads};
 use crate::train::model::Model;
 use crate::train::step::Stepper;
 use crate::{Error, Result};
 use std::time::Instant;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, Tensor, nn};
 
 /// Seconds of one step by stage.
 #[derive(Clone, Copy, Debug)]
@@ -23,17 +24,9 @@ struct Stages {
 /// Steps of the experiment's model on random images of its input size, without a loader: median
 /// over the measured steps, as text or JSON.
 pub fn step(args: &BenchStepArgs) -> Result<()> {
-    let BenchStepArgs { experiment, steps, warm_up, classes, json, settings } = args;
-    let loaded: Loaded = load(&request(experiment, settings))?;
-    let plan = Plan::new(loaded)?;
-    if *steps == 0 || *classes == 0 {
-        return Err(Error::input("--steps and --classes need at least 1"));
-    }
+    let BenchStepArgs { steps, warm_up, classes, json, .. } = args;
+    let plan = plan(args)?;
     let train = &plan.experiment.train;
-    if train.threads > 0 {
-        threads::set(train.threads);
-    }
-    determinism::set(train.deterministic)?;
     let (batch, pixels) = (train.batch_size as i64, &plan.experiment.preprocess);
     let (height, width) = (pixels.height as i64, pixels.width as i64);
     let mut model = Model::build(&plan.experiment, *classes, plan.device);
@@ -85,6 +78,90 @@ pub fn step(args: &BenchStepArgs) -> Result<()> {
         say(&format!("  {name:<10}{value:>10.1} ms{speed:>10.1} images/s\n"))?;
     }
     Ok(())
+}
+
+/// The experiment, with threads and determinism set.
+fn plan(args: &BenchStepArgs) -> Result<Plan> {
+    let BenchStepArgs { experiment, steps, warm_up: _, classes, json: _, settings } = args;
+    let loaded: Loaded = load(&request(experiment, settings))?;
+    let plan = Plan::new(loaded)?;
+    if *steps == 0 || *classes == 0 {
+        return Err(Error::input("--steps and --classes need at least 1"));
+    }
+    let train = &plan.experiment.train;
+    if train.threads > 0 {
+        threads::set(train.threads);
+    }
+    determinism::set(train.deterministic)?;
+    Ok(plan)
+}
+
+/// Forward and backward of the experiment's loss on normal embeddings [B, D]; of a batch, every
+/// identity has two.
+pub fn loss(args: &BenchStepArgs) -> Result<()> {
+    let BenchStepArgs { steps, warm_up, classes, json, .. } = args;
+    let plan = plan(args)?;
+    let experiment = &plan.experiment;
+    let (batch, dim) = (experiment.train.batch_size as i64, experiment.head.embedding_dim as i64);
+    tch::manual_seed(derive(experiment.seed, Stream::Init, 0, 0) as i64);
+    let store = nn::VarStore::new(plan.device);
+    let mut loss = experiment.loss.build(&(store.root() / "loss"), dim, *classes as i64);
+    let options = (Kind::Float, plan.device);
+    let embedding = Tensor::randn([batch, dim], options).set_requires_grad(true);
+    let labels = Tensor::arange(batch, (Kind::Int64, plan.device))
+        .divide_scalar_mode(2, "floor")
+        .remainder(*classes as i64);
+    let leaves: Vec<Tensor> =
+        store.variables().into_values().chain([embedding.shallow_clone()]).collect();
+    let before = memory("VmRSS");
+    let mut measured = Vec::new();
+    for step in 0..warm_up + steps {
+        let begun = Instant::now();
+        let input = LossInput { embedding: &embedding, labels: &labels, text: None, train: true };
+        let output = loss.forward(&input)?;
+        let forward = lap(plan.device, begun);
+        output.loss.backward();
+        let all = lap(plan.device, begun);
+        drop(output);
+        gradient::clear(&leaves)?;
+        if step >= *warm_up {
+            measured.push(Stages { forward, backward: all - forward, optimizer: 0.0 });
+        }
+    }
+    let milliseconds = |of: fn(&Stages) -> f64| 1e3 * median(measured.iter().map(of).collect());
+    let (forward, backward) = (milliseconds(|s| s.forward), milliseconds(|s| s.backward));
+    let total = milliseconds(|s| s.forward + s.backward);
+    // What a GPU allocates is not seen here.
+    let peak = match plan.device {
+        Device::Cpu => before.zip(memory("VmHWM")).map(|(before, peak)| peak - before),
+        _ => None,
+    };
+    let kind = experiment.loss.kind();
+    if *json {
+        let object = serde_json::json!({
+            "loss": kind, "batch": batch, "dim": dim, "classes": classes,
+            "forward_ms": forward, "backward_ms": backward, "total_ms": total,
+            "peak_mb": peak,
+        });
+        return say(&format!("{object}\n"));
+    }
+    let beside = match peak {
+        Some(peak) => format!(", {peak:.0} MB at the peak beside the weights"),
+        None => String::new(),
+    };
+    say(&format!(
+        "{kind}, {batch} x {dim} over {classes} classes, {}, median of {steps}: forward {forward:.1} ms, \
+         backward {backward:.1} ms{beside}\n",
+        device::describe(plan.device)
+    ))
+}
+
+/// A figure of this process's memory, MB; None where the system does not tell.
+fn memory(key: &str) -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with(key))?;
+    let kilobytes: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kilobytes * 1024.0 / 1e6)
 }
 
 /// Seconds since `begun`, everything asked of the device being done.

@@ -85,6 +85,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         }
         Some(Command::Data(DataCommand::Synth(options))) => synth::synth(&options, verbosity),
         Some(Command::Bench(BenchCommand::Step(options))) => bench::step(&options),
+        Some(Command::Bench(BenchCommand::Loss(options))) => bench::loss(&options),
     }
 }
 

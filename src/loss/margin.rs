@@ -33,8 +33,11 @@ pub struct CosineClassifier {
 #[derive(Clone, Copy, Debug)]
 pub enum Scale {
     Fixed(f64),
-    /// Each sample's own norm, with its gradient; the class weights count as they are.
+    /// Each sample's own norm, with its gradient; the class weights count as they are, which is
+    /// to be after [`CosineClassifier::project`].
     EmbeddingNorm,
+    /// The same, of class weights of any norm.
+    EmbeddingNormOnly,
 }
 
 /// How the softmax is done beside the margin.
@@ -121,6 +124,7 @@ impl CosineClassifier {
         let (scale_b, normalize) = match scale {
             Scale::Fixed(scale) => (norm_b.detach().full_like(scale), true),
             Scale::EmbeddingNorm => (norm_b, false),
+            Scale::EmbeddingNormOnly => (norm_b, true),
         };
         let cosines = margin_softmax::cosines(&unit_bd, &self.weight, self.centres, normalize)?;
         let index_b1 = labels_b.unsqueeze(1);

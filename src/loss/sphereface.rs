@@ -62,7 +62,12 @@ impl Built {
     }
 
     fn softmax(&self, input: &LossInput<'_>, lambda: f64) -> Result<LossOutput> {
-        let how = Softmax { scale: Scale::EmbeddingNorm, gradient: Gradient::Exact, clip: 0.0 };
+        // Validation leaves the weights alone, which an optimizer step has moved off unit norm.
+        let scale = match input.train {
+            true => Scale::EmbeddingNorm,
+            false => Scale::EmbeddingNormOnly,
+        };
+        let how = Softmax { scale, gradient: Gradient::Exact, clip: 0.0 };
         let margin = self.config.margin;
         self.classifier.softmax_with(input.embedding, input.labels, how, |cosine_b| Moved {
             target_b: (cosine_b * lambda + psi(cosine_b, margin)) / (1.0 + lambda),
