@@ -5,8 +5,8 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 fn main() {
-    for file in ["native/arcrun_native.cpp", "native/arcrun_native.h"] {
-        println!("cargo::rerun-if-changed={file}");
+    for file in ["arcrun_native.cpp", "optimizers.cpp", "arcrun_native.h", "guarded.h", "lists.h"] {
+        println!("cargo::rerun-if-changed=native/{file}");
     }
     for name in ["LIBTORCH", "LIBTORCH_LIB", "LIBTORCH_INCLUDE", "LIBTORCH_CXX11_ABI"] {
         println!("cargo::rerun-if-env-changed={name}");
@@ -38,6 +38,7 @@ fn main() {
         .flag(include)
         .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
         .file("native/arcrun_native.cpp")
+        .file("native/optimizers.cpp")
         .compile("arcrun_native");
 
     println!("cargo::rustc-link-arg=-Wl,-rpath,{}", lib.display());
