@@ -230,3 +230,32 @@ fn flat(text: &str) -> Result<BTreeMap<String, String>> {
     walk("", &toml::Value::Table(table), &mut into);
     Ok(into)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load_str;
+
+    fn plan(text: &str) -> Plan {
+        let text = format!("data.kind = \"synthetic_faces\"\ntrain.device = \"cpu\"\n{text}");
+        Plan::new(load_str("x.toml", &text, &[]).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_key_that_an_older_version_lacked_had_its_default() {
+        let now = plan("");
+        let mut config: toml::Table = toml::from_str(&now.experiment.to_toml()).unwrap();
+        assert!(config.remove("groups").is_some());
+        let state = |config: &toml::Table| State {
+            config: toml::to_string(config).unwrap(),
+            ..State::default()
+        };
+        assert!(same_experiment(&now, &state(&config)).is_ok());
+        let other = plan("groups.layer_decay = 0.5");
+        let refused = same_experiment(&other, &state(&config)).unwrap_err().to_string();
+        assert!(refused.contains("groups.layer_decay: 0.5 now, nothing then"), "{refused}");
+        config["optimizer"]["lr"] = 0.5.into();
+        let refused = same_experiment(&now, &state(&config)).unwrap_err().to_string();
+        assert!(refused.contains("optimizer.lr: 0.001 now, 0.5 then"), "{refused}");
+    }
+}
