@@ -5,7 +5,8 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 fn main() {
-    for file in ["arcrun_native.cpp", "margin_softmax.cpp", "arcrun_native.h", "guarded.h"] {
+    let sources = ["arcrun_native.cpp", "margin_softmax.cpp", "optimizers.cpp"];
+    for file in sources.iter().chain(&["arcrun_native.h", "guarded.h", "lists.h"]) {
         println!("cargo::rerun-if-changed=native/{file}");
     }
     for name in ["LIBTORCH", "LIBTORCH_LIB", "LIBTORCH_INCLUDE", "LIBTORCH_CXX11_ABI"] {
@@ -41,8 +42,7 @@ fn main() {
         .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
         .flag("-isystem")
         .flag(api_include)
-        .file("native/arcrun_native.cpp")
-        .file("native/margin_softmax.cpp")
+        .files(sources.map(|file| format!("native/{file}")))
         .compile("arcrun_native");
 
     println!("cargo::rustc-link-arg=-Wl,-rpath,{}", lib.display());

@@ -25,7 +25,8 @@ fn steps(criterion: &mut Criterion) {
         let loaded: Loaded = load_str("bench.toml", &text, &[]).expect("a valid experiment");
         let plan = Plan::new(loaded).expect("a valid plan");
         let mut model = Model::build(&plan.experiment, CLASSES, plan.device);
-        let mut optimizer = plan.experiment.optimizer.build(model.parameters());
+        let grouped = model.grouped(&plan, &[]).expect("default groups");
+        let mut optimizer = plan.experiment.optimizer.build(grouped);
         let mut stepper = Stepper::new(&plan);
         let images = Tensor::randint(256, [BATCH, 3, SIZE, SIZE], (Kind::Uint8, plan.device));
         let labels = Tensor::randint(CLASSES as i64, [BATCH], (Kind::Int64, plan.device));

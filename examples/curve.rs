@@ -67,7 +67,12 @@ fn curve(experiment: &Path, steps: usize, folder: &Path, sets: &[String]) -> Res
     let preprocess = experiment.preprocess.build();
     let loader = Loader::new(Arc::new(splits.train), preprocess, augmentation, options)?;
     let mut model = Model::build(experiment, classes, plan.device);
-    let mut optimizer = experiment.optimizer.build(model.parameters());
+    let grouped = model.grouped(&plan, &[])?;
+    if grouped.notice.is_some() {
+        return Err(Error::input("`groups` is not compared: train_curve.py has one group")
+            .help("leave the table out; tests/parity_optimizer.rs holds groups to references"));
+    }
+    let mut optimizer = experiment.optimizer.build(grouped);
     let mut stepper = Stepper::new(&plan);
     let horizon = Horizon { steps, steps_per_epoch: loader.batches_per_epoch() };
     let scheduler = experiment.scheduler.build(experiment.optimizer.lr(), horizon);

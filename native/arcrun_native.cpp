@@ -1,5 +1,6 @@
 #include "arcrun_native.h"
 #include "guarded.h"
+#include "lists.h"
 
 #include <dlfcn.h>
 
@@ -19,10 +20,6 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_amp_foreach_non_finite_check_and_unscale.h>
 #include <ATen/ops/_foreach_norm.h>
-#include <ATen/ops/_fused_adam.h>
-#include <ATen/ops/_fused_adamw.h>
-#include <ATen/ops/_fused_sgd.h>
-#include <ATen/ops/empty_like.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/stack.h>
@@ -32,53 +29,7 @@
 namespace {
 
 using arcrun::guarded;
-
-std::vector<at::Tensor> list(size_t count, arcrun_tensors tensors) {
-  std::vector<at::Tensor> out;
-  out.reserve(count);
-  for (size_t i = 0; i < count; ++i) out.push_back(*static_cast<at::Tensor *>(tensors[i]));
-  return out;
-}
-
-// The fused CPU kernels walk raw memory by the parameter's element count: what does not have
-// exactly its shape, strides, type and device would be read wrongly or out of bounds.
-void check_layout(const char *what, const std::vector<at::Tensor> &params,
-                  const std::vector<at::Tensor> &others) {
-  for (size_t i = 0; i < others.size(); ++i) {
-    const auto &p = params[i], &o = others[i];
-    TORCH_CHECK(o.sizes() == p.sizes() && o.strides() == p.strides() &&
-                    o.scalar_type() == p.scalar_type() && o.device() == p.device(),
-                what, " ", i, " is ", o.toString(), o.sizes(), " with strides ", o.strides(),
-                ", its parameter ", p.toString(), p.sizes(), " with strides ", p.strides());
-  }
-}
-
-void check_params(const std::vector<at::Tensor> &params) {
-  for (size_t i = 0; i < params.size(); ++i) {
-    const auto &p = params[i];
-    TORCH_CHECK(p.is_non_overlapping_and_dense(), "parameter ", i, " is not dense");
-    TORCH_CHECK(p.device() == params[0].device() && p.scalar_type() == params[0].scalar_type(),
-                "parameter ", i, " is ", p.toString(), ", parameter 0 is ", params[0].toString());
-  }
-}
-
-std::vector<at::Tensor> grads_like(const std::vector<at::Tensor> &params, arcrun_tensors tensors) {
-  auto grads = list(params.size(), tensors);
-  for (size_t i = 0; i < grads.size(); ++i) {
-    TORCH_CHECK(grads[i].defined(), "gradient ", i, " is undefined");
-    if (grads[i].sizes() == params[i].sizes() && grads[i].strides() != params[i].strides())
-      grads[i] = at::empty_like(params[i]).copy_(grads[i]);
-  }
-  check_layout("gradient", params, grads);
-  return grads;
-}
-
-std::vector<at::Tensor> state_like(const char *what, const std::vector<at::Tensor> &params,
-                                   size_t count, arcrun_tensors tensors) {
-  auto state = list(count, tensors);
-  check_layout(what, params, state);
-  return state;
-}
+using arcrun::list;
 
 std::string libtorch_folder() {
   Dl_info info;
@@ -137,49 +88,6 @@ char *arcrun_autocast_exit(int32_t device, arcrun_autocast previous) {
     if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
     at::autocast::set_autocast_enabled(type, previous.enabled);
     at::autocast::set_autocast_dtype(type, static_cast<at::ScalarType>(previous.dtype));
-  });
-}
-
-char *arcrun_fused_sgd(size_t count, arcrun_tensors params, arcrun_tensors grads,
-                       size_t buffer_count, arcrun_tensors momentum_buffers, bool first_step,
-                       arcrun_sgd o) {
-  return guarded([&] {
-    if (count == 0) return;
-    at::NoGradGuard no_grad;
-    auto p = list(count, params);
-    check_params(p);
-    auto g = grads_like(p, grads);
-    TORCH_CHECK(buffer_count == (o.momentum == 0 ? 0 : count), "momentum ", o.momentum, " of ",
-                count, " parameters with ", buffer_count, " buffers");
-    auto buffers = state_like("momentum buffer", p, buffer_count, momentum_buffers);
-    at::_fused_sgd_(p, g, buffers, o.weight_decay, o.momentum, o.lr, o.dampening, o.nesterov,
-                    o.maximize, first_step);
-  });
-}
-
-char *arcrun_fused_adam(size_t count, arcrun_tensors params, arcrun_tensors grads,
-                        arcrun_tensors exp_avgs, arcrun_tensors exp_avg_sqs, size_t max_count,
-                        arcrun_tensors max_exp_avg_sqs, int64_t step, arcrun_adam o) {
-  return guarded([&] {
-    if (count == 0) return;
-    at::NoGradGuard no_grad;
-    auto p = list(count, params);
-    check_params(p);
-    auto g = grads_like(p, grads);
-    auto m = state_like("exp_avg", p, count, exp_avgs);
-    auto v = state_like("exp_avg_sq", p, count, exp_avg_sqs);
-    TORCH_CHECK(max_count == (o.amsgrad ? count : 0), "amsgrad of ", count, " parameters with ",
-                max_count, " maxima");
-    auto v_max = state_like("max_exp_avg_sq", p, max_count, max_exp_avg_sqs);
-    // The kernels only read the step, so one tensor serves all parameters.
-    auto t = at::full({}, static_cast<double>(step), p[0].options().dtype(at::kFloat));
-    std::vector<at::Tensor> steps(count, t);
-    if (o.decoupled_weight_decay)
-      at::_fused_adamw_(p, g, m, v, v_max, steps, o.lr, o.beta1, o.beta2, o.weight_decay, o.eps,
-                        o.amsgrad, o.maximize);
-    else
-      at::_fused_adam_(p, g, m, v, v_max, steps, o.lr, o.beta1, o.beta2, o.weight_decay, o.eps,
-                       o.amsgrad, o.maximize);
   });
 }
 

@@ -65,6 +65,61 @@ char *arcrun_fused_adam(size_t count, arcrun_tensors params, arcrun_tensors grad
                         arcrun_tensors exp_avgs, arcrun_tensors exp_avg_sqs, size_t max_count,
                         arcrun_tensors max_exp_avg_sqs, int64_t step, arcrun_adam options);
 
+/* The steps below, too, are in place and outside of autograd, with gradients as above. Lists whose
+ * count is given have `count` entries where the options ask for them, else none. */
+
+typedef struct {
+  double lr, alpha, eps, weight_decay, momentum;
+  bool centered;
+} arcrun_rmsprop;
+
+/* `grad_avgs` with `centered`, `momentum_buffers` where momentum is not 0. */
+char *arcrun_rmsprop_step(size_t count, arcrun_tensors params, arcrun_tensors grads,
+                          arcrun_tensors square_avgs, size_t grad_avg_count,
+                          arcrun_tensors grad_avgs, size_t buffer_count,
+                          arcrun_tensors momentum_buffers, arcrun_rmsprop options);
+
+typedef struct {
+  double lr, lr_decay, eps, weight_decay;
+} arcrun_adagrad;
+
+/* `step` counts from 1. */
+char *arcrun_adagrad_step(size_t count, arcrun_tensors params, arcrun_tensors grads,
+                          arcrun_tensors sums, int64_t step, arcrun_adagrad options);
+
+typedef struct {
+  double lr, beta1, beta2, weight_decay;
+} arcrun_lion;
+
+char *arcrun_lion_step(size_t count, arcrun_tensors params, arcrun_tensors grads,
+                       arcrun_tensors exp_avgs, arcrun_lion options);
+
+typedef struct {
+  double lr, momentum, weight_decay, trust_coefficient, eps;
+  bool nesterov;
+  /* LARC: the ratio over lr is at most 1 */
+  bool trust_clip;
+  /* the ratio also where weight_decay is 0 */
+  bool always_adapt;
+} arcrun_lars;
+
+/* `momentum_buffers` where momentum is not 0; they are set in the first step. */
+char *arcrun_lars_step(size_t count, arcrun_tensors params, arcrun_tensors grads,
+                       size_t buffer_count, arcrun_tensors momentum_buffers, bool first_step,
+                       arcrun_lars options);
+
+typedef struct {
+  double lr, beta1, beta2, eps, weight_decay;
+  /* the gradients are divided by it first */
+  double grad_divisor;
+  bool trust_clip, always_adapt;
+} arcrun_lamb;
+
+/* `step` counts from 1. */
+char *arcrun_lamb_step(size_t count, arcrun_tensors params, arcrun_tensors grads,
+                       arcrun_tensors exp_avgs, arcrun_tensors exp_avg_sqs, int64_t step,
+                       arcrun_lamb options);
+
 /* The images [N, C, H, W] with N, H, W, C in memory. */
 char *arcrun_channels_last(arcrun_tensor images, arcrun_tensor out);
 

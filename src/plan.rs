@@ -47,6 +47,10 @@ impl Plan {
         for (key, message) in experiment.optimizer.validate() {
             refuse(&format!("optimizer.{key}"), message);
         }
+        let (_, frozen) = experiment.backbone.common();
+        for (key, message) in experiment.groups.validate(frozen) {
+            refuse(&format!("groups.{key}"), message);
+        }
         if experiment.head.batch_norm && experiment.train.batch_size == 1 {
             refuse("train.batch_size", "is 1, but head.batch_norm needs 2 or more".to_string());
         }

@@ -113,6 +113,45 @@ fn conflicting_keys() {
         &["`optimizer.nesterov` needs momentum above 0", "--set optimizer.nesterov=true"],
     );
     refused(&["--set", "backbone.depths=[1, 1, 1]"], &["`backbone.depths` has 3 stages where"]);
+    for (settings, says) in [
+        (
+            &["optimizer.kind=lars", "optimizer.nesterov=true", "optimizer.momentum=0"][..],
+            "`optimizer.nesterov` needs momentum above 0",
+        ),
+        (
+            &["optimizer.kind=lamb", "optimizer.weight_decay=0"],
+            "`optimizer.weight_decay` is 0, so nothing would be adapted",
+        ),
+        (&["groups.layer_decay=0"], "`groups.layer_decay` is 0.0, must be above 0 and at most 1"),
+        (
+            &["groups.layer_decay=0.5", "backbone.frozen=true"],
+            "`groups.layer_decay` has nothing to act on: backbone.frozen is true",
+        ),
+        (&["groups.rules.x.lr_scale=2"], "`groups.rules.x.match` must be given"),
+        (
+            &["groups.rules.x.match=backbone.[a"],
+            "`groups.rules.x.match` is \"backbone.[a\", which is no pattern",
+        ),
+    ] {
+        let settings: Vec<&str> = settings.iter().flat_map(|set| ["--set", set]).collect();
+        refused(&settings, &[says]);
+    }
+}
+
+#[test]
+fn a_rule_that_matches_no_parameter() {
+    let settings = ["--set", "groups.rules.late.match=backbone.stages.2.*"];
+    refused_with_data(
+        &Tiny::new(),
+        &settings,
+        &[
+            "`groups.rules.late.match` is \"backbone.stages.2.*\", which matches no parameter that",
+            "help: names near it: backbone.stages.0.*, backbone.stages.1.*",
+            "--set groups.rules.late.match",
+        ],
+    );
+    let frozen = ["--set", "groups.rules.all.match=*", "--set", "groups.rules.all.frozen=true"];
+    refused_with_data(&Tiny::new(), &frozen, &["`groups.rules` leaves no parameter to train"]);
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn parts_lists_every_family() {
         ("data", &["image_folder", "synthetic_faces"][..]),
         ("backbone", &["efficient_fr", "resnet18", "resnet50"]),
         ("loss", &["arcface", "cosface", "cross_entropy"]),
-        ("optimizer", &["adam", "adamw", "sgd"]),
+        ("optimizer", &["adam", "adamw", "sgd", "rmsprop", "adagrad", "lion", "lars", "lamb"]),
         ("scheduler", &["constant", "cosine", "multi_step", "reduce_on_plateau", "step"]),
         ("evaluate.sets", &["lfw", "unseen_pairs"]),
     ] {
@@ -239,6 +239,50 @@ fn half_precision_trains_on_the_cpu() {
     }
     let scales = column(&tiny.path("fp16/steps.csv"), "amp_scale");
     assert!(scales.iter().all(|scale| scale.parse::<f64>().unwrap() >= 1.0), "{scales:?}");
+}
+
+#[test]
+fn groups_are_said_and_kept_to() {
+    let tiny = Tiny::new();
+    tiny.write(
+        "groups.toml",
+        r#"
+        base = "tiny.toml"
+        [groups]
+        norms_and_biases_decay = false
+        layer_decay = 0.5
+        head.lr_scale = 3.0
+        rules.stem = { match = "backbone.stem.*", frozen = true }
+        "#,
+    );
+    // One block of 8 and one of 16 channels above the frozen stem, then the head.
+    let said = "parameter groups: lr x 3, weight decay x 1: 1 tensor, 256 values; \
+                lr x 3, weight decay x 0: 1 tensor, 16 values; \
+                lr x 1, weight decay x 1: 1 tensor, 128 values; \
+                lr x 0.5, weight decay x 1: ";
+    let checked = tiny.succeed(&["check", "groups.toml"]);
+    assert!(checked.contains(said) && checked.contains("; frozen: 3 tensors, "), "{checked}");
+    assert!(!tiny.succeed(&["check", "tiny.toml"]).contains("parameter groups"));
+
+    let args = ["groups.toml", "-q", "--set", "checkpoint.weights_every_epochs=1", "--run-dir"];
+    tiny.succeed(&[&args[..], &["run"]].concat());
+    let log = std::fs::read_to_string(tiny.path("run/log.txt")).unwrap();
+    assert!(log.contains(said), "{log}");
+    let weights = |epoch: usize| {
+        let file = tiny.path(format!("run/weights/epoch-{epoch:04}.safetensors"));
+        arcrun::checkpoint::read_weights(&file).unwrap()
+    };
+    let (first, last) = (weights(1), weights(3));
+    for (name, expected) in [
+        ("backbone.stem.conv.weight", true),
+        ("backbone.stem.bn.bias", true),
+        // Running statistics are no parameters.
+        ("backbone.stem.bn.running_mean", false),
+        ("backbone.stages.0.0.pointwise.bn.bias", false),
+        ("loss.weight", false),
+    ] {
+        assert_eq!(first[name].equal(&last[name]), expected, "{name}");
+    }
 }
 
 #[test]

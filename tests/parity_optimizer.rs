@@ -1,18 +1,23 @@
-//! Optimizers against `torch.optim`, states included: `tools/parity/optimizer.py`.
+//! Optimizers and parameter groups against `torch.optim` and timm, states included, and clipping
+//! against `torch.nn.utils`: `tools/parity/optimizer.py`.
 
 mod common;
 
+use arcrun::backbone::BackboneConfig;
 use arcrun::checkpoint::{Named, read_weights, write_weights};
 use arcrun::optimizer::Optimizer;
+use arcrun::optimizer::groups::{Groups, Rule};
+use arcrun::torch::fused;
+use arcrun::train::clip::Clip;
 use common::{Comparison, assert_known, experiment, of_kind, read_json, read_tensors};
 use serde::Deserialize;
-use std::collections::BTreeSet;
-use tch::{Kind, Tensor};
+use std::collections::{BTreeMap, BTreeSet};
+use tch::{Device, Kind, Tensor, nn};
 use toml::{Table, Value};
 
 /// Cases of keys that arcrun lacks.
 const SKIPPED: [&str; 3] = ["sgd_maximize", "adam_maximize", "adamw_maximize"];
-const EXECUTED: usize = 16;
+const EXECUTED: usize = 37;
 const STEPS: usize = 50;
 
 #[derive(Deserialize)]
@@ -41,82 +46,83 @@ fn one() -> f64 {
 }
 
 impl Case {
-    /// The keys of `[optimizer]` for a group.
-    fn keys(&self, group: &GroupCase) -> Table {
+    /// The keys of `[optimizer]`.
+    fn keys(&self) -> Table {
         let mut keys = of_kind(&self.kind, self.config.clone());
-        assert_eq!(keys.remove("maximize"), Some(Value::Boolean(false)), "{}", self.name);
+        if let Some(maximize) = keys.remove("maximize") {
+            assert_eq!(maximize, Value::Boolean(false), "{}", self.name);
+        }
         if let Some(Value::Array(betas)) = keys.remove("betas") {
             keys.insert("beta1".into(), betas[0].clone());
             keys.insert("beta2".into(), betas[1].clone());
         }
-        if let Some(decay) = group.weight_decay {
-            keys.insert("weight_decay".into(), decay.into());
+        if let Some(trust) = keys.remove("trust_coeff") {
+            keys.insert("trust_coefficient".into(), trust);
         }
         keys
     }
-}
 
-/// One group of parameters under its own optimizer.
-struct Group {
-    lr_scale: f64,
-    parameters: Named,
-    optimizer: Box<dyn Optimizer>,
+    /// A rule for each parameter.
+    fn groups(&self) -> Groups {
+        let decay = self.config["weight_decay"].as_float().unwrap();
+        let rules = self.groups.iter().flat_map(|group| {
+            let weight_decay_scale = group.weight_decay.map_or(1.0, |own| own / decay);
+            let rule = move |name: &String| {
+                let (r#match, lr_scale) = (name.clone(), group.lr_scale);
+                (name.clone(), Rule { r#match, lr_scale, weight_decay_scale, frozen: false })
+            };
+            group.params.iter().map(rule)
+        });
+        Groups { rules: rules.collect(), ..Groups::default() }
+    }
 }
 
 /// A case in progress.
 struct Run<'a> {
     case: &'a Case,
     gradients: &'a Named,
-    groups: Vec<Group>,
+    leaves: Named,
+    optimizer: Box<dyn Optimizer>,
+}
+
+fn no_layers(name: &str) -> usize {
+    panic!("{name} is of no backbone")
 }
 
 impl<'a> Run<'a> {
     /// `values` holds the parameters by name, of the type that everything then has.
     fn new(case: &'a Case, gradients: &'a Named, values: &Named) -> Self {
-        let group = |group: &GroupCase| {
-            let leaf = |name: &String| values[name].copy().detach().set_requires_grad(true);
-            let parameters: Named =
-                group.params.iter().map(|name| (name.clone(), leaf(name))).collect();
-            let shared = parameters.iter().map(|(name, leaf)| (name.clone(), leaf.shallow_clone()));
-            let config = experiment("optimizer", &case.keys(group)).optimizer;
-            let optimizer = config.build(shared.collect());
-            Group { lr_scale: group.lr_scale, parameters, optimizer }
-        };
-        Run { case, gradients, groups: case.groups.iter().map(group).collect() }
+        let leaf = |value: &Tensor| value.copy().detach().set_requires_grad(true);
+        let leaves: Named =
+            values.iter().map(|(name, value)| (name.clone(), leaf(value))).collect();
+        let shared = leaves.iter().map(|(name, leaf)| (name.clone(), leaf.shallow_clone()));
+        let grouped = case.groups().apply(shared.collect(), &no_layers, &[]).unwrap();
+        let optimizer = experiment("optimizer", &case.keys()).optimizer.build(grouped);
+        Run { case, gradients, leaves, optimizer }
     }
 
     /// Step `t` from 0: the prescribed gradients come out of a backward pass.
     fn step(&mut self, t: usize) {
-        for group in &mut self.groups {
-            for (name, leaf) in &group.parameters {
-                let gradient = self.gradients[name].get(t as i64).to_kind(leaf.kind());
-                (leaf * gradient).sum(leaf.kind()).backward();
-            }
-            let base = self.case.config["lr"].as_float().unwrap();
-            let lr = base * self.case.lr_scale_per_step[t] * group.lr_scale;
-            group.optimizer.step(lr).unwrap();
-            group.optimizer.slots_mut().clear_gradients().unwrap();
-            assert!(group.optimizer.slots().gradients().is_empty());
+        for (name, leaf) in &self.leaves {
+            let gradient = self.gradients[name].get(t as i64).to_kind(leaf.kind());
+            (leaf * gradient).sum(leaf.kind()).backward();
         }
+        let base = self.case.config["lr"].as_float().unwrap();
+        self.optimizer.step(base * self.case.lr_scale_per_step[t]).unwrap();
+        self.optimizer.slots_mut().clear_gradients().unwrap();
+        assert!(self.optimizer.slots().gradients().is_empty());
     }
 
     fn parameters(&self) -> Named {
-        let all = self.groups.iter().flat_map(|group| &group.parameters);
-        all.map(|(name, leaf)| (name.clone(), leaf.detach())).collect()
+        self.leaves.iter().map(|(name, leaf)| (name.clone(), leaf.detach())).collect()
     }
 
     fn state(&self) -> Named {
-        self.groups.iter().flat_map(|group| group.optimizer.slots().state()).collect()
+        self.optimizer.slots().state()
     }
 
     fn load_state(&mut self, state: &Named) {
-        for group in &mut self.groups {
-            let own = state.iter().filter(|(key, _)| {
-                group.parameters.keys().any(|name| key.starts_with(&format!("{name}.")))
-            });
-            let own = own.map(|(key, tensor)| (key.clone(), tensor.shallow_clone())).collect();
-            group.optimizer.slots_mut().load_state(&own).unwrap();
-        }
+        self.optimizer.slots_mut().load_state(state).unwrap();
     }
 }
 
@@ -234,4 +240,60 @@ fn a_saved_state_continues_bit_for_bit() {
         assert_same_bits(&case.name, &resumed.state(), &straight.state());
     }
     assert_eq!(cases.len(), EXECUTED, "cases");
+}
+
+/// timm gives norms and biases no decay, and the classifier, which is no part of a backbone here,
+/// the whole rate.
+#[test]
+fn layer_decay_of_resnets() {
+    let models: BTreeMap<String, Vec<(String, f64, f64)>> = read_json("optimizer/layer_decay.json");
+    assert_eq!(models.len(), 2);
+    for (model, expected) in &models {
+        let keys = of_kind(model, Table::new());
+        let config: BackboneConfig = experiment("backbone", &keys).backbone;
+        let store = nn::VarStore::new(Device::Cpu);
+        let backbone = config.build(&(store.root() / "backbone"));
+        let parameters = store.variables().into_iter().filter(|(_, x)| x.requires_grad());
+        let groups =
+            Groups { layer_decay: 0.7, norms_and_biases_decay: false, ..Groups::default() };
+        let height = |name: &str| backbone.layers() - backbone.layer(name);
+        let grouped = groups.apply(parameters.collect(), &height, &[]).unwrap();
+        let expected = expected.iter().filter(|(name, ..)| !name.starts_with("fc."));
+        let expected: BTreeMap<String, (f64, f64)> =
+            expected.map(|(name, lr, decay)| (format!("backbone.{name}"), (*lr, *decay))).collect();
+        assert!(grouped.members.keys().eq(expected.keys()), "{model}: names");
+        let mut comparison = Comparison::default();
+        for (name, member) in &grouped.members {
+            let (lr, decay) = expected[name];
+            comparison.number(name, member.lr_scale, lr, lr, 1e-15);
+            assert_eq!(0.05 * member.weight_decay_scale, decay, "{model}, {name}");
+        }
+        comparison.finish();
+    }
+}
+
+#[test]
+fn clipping_by_norm_and_value() {
+    #[derive(Deserialize)]
+    struct Limits {
+        norm: f64,
+        value: f64,
+        before: f64,
+    }
+    let cases: Vec<Limits> = read_json("optimizer/clipping.json");
+    assert_eq!(cases.len(), 5);
+    let expected = read_tensors("optimizer/clipping.safetensors");
+    let Fixtures { gradients, .. } = fixtures();
+    let mut comparison = Comparison::default();
+    for (index, Limits { norm, value, before }) in cases.into_iter().enumerate() {
+        let mut clipped: Vec<Tensor> = gradients.values().map(|all| all.get(0).copy()).collect();
+        let ours = fused::grad_norm(&clipped).unwrap().double_value(&[]);
+        comparison.number("norm", ours, before, before, 1e-15);
+        Clip { norm, value }.apply(&mut clipped, ours);
+        for (name, clipped) in gradients.keys().zip(&clipped) {
+            let key = format!("{index}.{name}");
+            comparison.tensor(&key, clipped, &expected[&key], 1e-15);
+        }
+    }
+    comparison.finish();
 }

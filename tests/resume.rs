@@ -95,6 +95,24 @@ fn sgd_goes_on_as_if_never_stopped() {
 }
 
 #[test]
+fn lamb_with_groups_goes_on_as_if_never_stopped() {
+    stops_change_nothing(&[
+        "--set",
+        "optimizer.kind=lamb",
+        "--set",
+        "groups.norms_and_biases_decay=false",
+        "--set",
+        "groups.layer_decay=0.7",
+        "--set",
+        "groups.rules.stem.match=backbone.stem.*",
+        "--set",
+        "groups.rules.stem.frozen=true",
+        "--set",
+        "train.clip_grad_value=0.1",
+    ]);
+}
+
+#[test]
 fn adam_and_reduce_on_plateau_go_on_as_if_never_stopped() {
     stops_change_nothing(&[
         "--set",

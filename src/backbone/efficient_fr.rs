@@ -8,8 +8,8 @@
 //! Differs from EfficientNet in: no expansion (the depthwise convolution runs at the block's input
 //! width), a projected skip where the shape changes, activation after the addition.
 
-use super::Backbone;
 use super::layers::{Conv, batch_norm2d};
+use super::{Backbone, layer_of};
 use tch::nn::{self, Init, Module, ModuleT};
 use tch::{Kind, Tensor};
 
@@ -68,7 +68,8 @@ impl EfficientFr {
             }
         }
         let pool = *pool as i64;
-        Box::new(Network { stem_conv, stem_bn, blocks, pool, features: input * pool * pool })
+        let (depths, features) = (depths.clone(), input * pool * pool);
+        Box::new(Network { stem_conv, stem_bn, depths, blocks, pool, features })
     }
 }
 
@@ -76,6 +77,7 @@ impl EfficientFr {
 struct Network {
     stem_conv: nn::Conv2D,
     stem_bn: nn::BatchNorm,
+    depths: Vec<usize>,
     blocks: Vec<Block>,
     pool: i64,
     features: i64,
@@ -90,6 +92,17 @@ impl Backbone for Network {
 
     fn features(&self) -> i64 {
         self.features
+    }
+
+    fn layers(&self) -> usize {
+        1 + self.blocks.len()
+    }
+
+    /// `stages.3.1.pointwise.conv.weight` is of stage 3, block 1.
+    fn layer(&self, name: &str) -> usize {
+        let numbers = name.strip_prefix("stages.").into_iter().flat_map(|rest| rest.split('.'));
+        let mut numbers = numbers.map_while(|part| part.parse().ok());
+        layer_of(&self.depths, numbers.next().zip(numbers.next()))
     }
 }
 

@@ -26,6 +26,18 @@ pub trait Backbone: std::fmt::Debug {
 
     /// Length of a feature vector.
     fn features(&self) -> i64;
+
+    /// Layers in the sense of `groups.layer_decay`: the stem and each block.
+    fn layers(&self) -> usize;
+
+    /// The layer that a parameter belongs to, from 0, the stem; `name` without `backbone.`.
+    fn layer(&self, name: &str) -> usize;
+}
+
+/// The layer of a parameter in a network of a stem and blocks: `block` are the numbers of its stage
+/// and, within that, its block, from 0; None for the stem. `depths` are the blocks of each stage.
+fn layer_of(depths: &[usize], block: Option<(usize, usize)>) -> usize {
+    block.map_or(0, |(stage, index)| 1 + depths[..stage].iter().sum::<usize>() + index)
 }
 
 impl BackboneConfig {

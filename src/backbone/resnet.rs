@@ -4,8 +4,8 @@
 //! Reference: torchvision `resnet18`, `resnet50`; parameter names are theirs without `fc`, which
 //! the head and the loss replace.
 
-use super::Backbone;
 use super::layers::{Conv, batch_norm2d};
+use super::{Backbone, layer_of};
 use tch::Tensor;
 use tch::nn::{self, Module, ModuleT};
 
@@ -47,6 +47,7 @@ impl ResNet50 {
 struct Network {
     conv1: nn::Conv2D,
     bn1: nn::BatchNorm,
+    depths: [usize; 4],
     blocks: Vec<Block>,
     features: i64,
 }
@@ -69,7 +70,7 @@ impl Network {
                 input = width * expansion;
             }
         }
-        Network { conv1, bn1, blocks, features: input }
+        Network { conv1, bn1, depths, blocks, features: input }
     }
 }
 
@@ -83,6 +84,19 @@ impl Backbone for Network {
 
     fn features(&self) -> i64 {
         self.features
+    }
+
+    fn layers(&self) -> usize {
+        1 + self.blocks.len()
+    }
+
+    /// `layer3.1.conv2.weight` is of stage 2, block 1.
+    fn layer(&self, name: &str) -> usize {
+        let mut parts = name.split('.');
+        let stage = parts.next().and_then(|part| part.strip_prefix("layer")?.parse().ok());
+        let stage = stage.and_then(|stage: usize| stage.checked_sub(1));
+        let index = parts.next().and_then(|part| part.parse().ok());
+        layer_of(&self.depths, stage.zip(index))
     }
 }
 

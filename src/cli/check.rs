@@ -47,6 +47,7 @@ pub fn dry_run(plan: &Plan) -> Result<String> {
     let (images, classes) = (splits.train.len(), splits.train.labels.len());
     let model = Model::build(experiment, classes, plan.device);
     crate::train::pretrained::load(&model, experiment.backbone.common().0)?;
+    let groups = model.grouped(plan, &[])?.notice;
     let options = LoaderOptions {
         batch_size: experiment.train.batch_size,
         seed: experiment.seed,
@@ -80,6 +81,6 @@ pub fn dry_run(plan: &Plan) -> Result<String> {
     for (name, set) in &evaluation.sets {
         line("evaluate", format!("{name}: {} pairs", set.pairs.len()));
     }
-    notes.into_iter().for_each(|note| line("note", note));
+    notes.into_iter().chain(groups).for_each(|note| line("note", note));
     Ok(text)
 }

@@ -8,6 +8,7 @@ use crate::evaluate::{Evaluate, SetConfig};
 use crate::head::HeadConfig;
 use crate::loss::LossConfig;
 use crate::optimizer::OptimizerConfig;
+use crate::optimizer::groups::Groups;
 use crate::scheduler::SchedulerConfig;
 
 crate::config_struct! {
@@ -35,6 +36,8 @@ crate::config_struct! {
         pub loss: LossConfig = LossConfig::default();
         /// How the weights follow the gradients.
         pub optimizer: OptimizerConfig = OptimizerConfig::default();
+        /// Which parameters get which share of the learning rate and of the weight decay.
+        pub groups: Groups = Groups::default();
         /// How the learning rate moves.
         pub scheduler: SchedulerConfig = SchedulerConfig::default();
         /// Length and manner of the training.

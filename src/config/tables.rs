@@ -53,6 +53,8 @@ crate::config_struct! {
         pub channels_last: bool = false;
         /// Largest L2 norm of all gradients together; 0 is off.
         pub clip_grad_norm: f64 = 0.0, non_negative();
+        /// Largest magnitude of each gradient element, after `clip_grad_norm`; 0 is off.
+        pub clip_grad_value: f64 = 0.0, non_negative();
         /// Leave out the last batch of an epoch when it is smaller than the others.
         pub drop_last: bool = false;
         /// Optimizer steps after which training ends, whatever the epoch; 0 is no limit.

@@ -4,10 +4,9 @@
 //! decoupled.
 
 use super::Optimizer;
-use super::moments::Moments;
+use super::groups::Grouped;
+use super::moments;
 use crate::torch::fused;
-use std::collections::BTreeMap;
-use tch::Tensor;
 
 crate::config_struct! {
     /// Adam (Kingma & Ba 2015, arXiv:1412.6980); weight decay added to the gradient.
@@ -28,10 +27,10 @@ crate::config_struct! {
 }
 
 impl Adam {
-    pub fn build(&self, parameters: BTreeMap<String, Tensor>) -> Box<dyn Optimizer> {
+    pub fn build(&self, parameters: Grouped) -> Box<dyn Optimizer> {
         let Adam { lr: _, beta1, beta2, eps, weight_decay, amsgrad } = *self;
         let options =
             fused::Adam { lr: 0.0, beta1, beta2, eps, weight_decay, amsgrad, maximize: false };
-        Box::new(Moments::new(parameters, options, fused::adam))
+        moments::build(parameters, options, fused::adam)
     }
 }

@@ -4,10 +4,9 @@
 //! Reference: `torch.optim.AdamW`: p *= 1 - lr wd comes first, then Adam's step without decay.
 
 use super::Optimizer;
-use super::moments::Moments;
+use super::groups::Grouped;
+use super::moments;
 use crate::torch::fused;
-use std::collections::BTreeMap;
-use tch::Tensor;
 
 crate::config_struct! {
     /// Adam with decoupled weight decay (Loshchilov & Hutter 2019, arXiv:1711.05101).
@@ -28,10 +27,10 @@ crate::config_struct! {
 }
 
 impl AdamW {
-    pub fn build(&self, parameters: BTreeMap<String, Tensor>) -> Box<dyn Optimizer> {
+    pub fn build(&self, parameters: Grouped) -> Box<dyn Optimizer> {
         let AdamW { lr: _, beta1, beta2, eps, weight_decay, amsgrad } = *self;
         let options =
             fused::Adam { lr: 0.0, beta1, beta2, eps, weight_decay, amsgrad, maximize: false };
-        Box::new(Moments::new(parameters, options, fused::adamw))
+        moments::build(parameters, options, fused::adamw)
     }
 }

@@ -1,18 +1,27 @@
-//! Optimizers: our own state, by name and exportable, over libtorch's fused kernels.
+//! Optimizers: our own state, by name and exportable, over libtorch's fused and foreach kernels.
 //!
-//! What each computes is PyTorch's definition; `tests/parity_optimizer.rs` holds it to
-//! `torch.optim`, state included.
+//! What each computes is PyTorch's definition, or timm's where PyTorch has none;
+//! `tests/parity_optimizer.rs` holds it to them, state included. Which parameters get which share of
+//! the learning rate and of the weight decay is the same for all: [`groups`].
 
+pub mod adagrad;
 pub mod adam;
 pub mod adamw;
+pub mod by_list;
+pub mod groups;
+pub mod lamb;
+pub mod lars;
+pub mod lion;
 pub mod moments;
+#[cfg(test)]
+mod oracle_tests;
+pub mod rmsprop;
 pub mod sgd;
 pub mod slots;
 
 use crate::Result;
+use groups::Grouped;
 use slots::Slots;
-use std::collections::BTreeMap;
-use tch::Tensor;
 
 crate::config_family! {
     /// How the weights follow the gradients.
@@ -20,6 +29,11 @@ crate::config_family! {
         Adam(adam::Adam) = "adam",
         AdamW(adamw::AdamW) = "adamw",
         Sgd(sgd::Sgd) = "sgd",
+        RmsProp(rmsprop::RmsProp) = "rmsprop",
+        Adagrad(adagrad::Adagrad) = "adagrad",
+        Lion(lion::Lion) = "lion",
+        Lars(lars::Lars) = "lars",
+        Lamb(lamb::Lamb) = "lamb",
     }
 }
 
@@ -30,16 +44,22 @@ pub trait Optimizer: std::fmt::Debug {
 
     fn slots_mut(&mut self) -> &mut Slots;
 
-    /// Moves the parameters by their gradients at learning rate `lr`.
+    /// Moves the parameters by their gradients at learning rate `lr`, which each group multiplies
+    /// by its own scale.
     fn step(&mut self, lr: f64) -> Result<()>;
 }
 
 impl OptimizerConfig {
-    pub fn build(&self, parameters: BTreeMap<String, Tensor>) -> Box<dyn Optimizer> {
+    pub fn build(&self, parameters: Grouped) -> Box<dyn Optimizer> {
         match self {
             OptimizerConfig::Adam(config) => config.build(parameters),
             OptimizerConfig::AdamW(config) => config.build(parameters),
             OptimizerConfig::Sgd(config) => config.build(parameters),
+            OptimizerConfig::RmsProp(config) => config.build(parameters),
+            OptimizerConfig::Adagrad(config) => config.build(parameters),
+            OptimizerConfig::Lion(config) => config.build(parameters),
+            OptimizerConfig::Lars(config) => config.build(parameters),
+            OptimizerConfig::Lamb(config) => config.build(parameters),
         }
     }
 
@@ -49,6 +69,11 @@ impl OptimizerConfig {
             OptimizerConfig::Adam(config) => config.lr,
             OptimizerConfig::AdamW(config) => config.lr,
             OptimizerConfig::Sgd(config) => config.lr,
+            OptimizerConfig::RmsProp(config) => config.lr,
+            OptimizerConfig::Adagrad(config) => config.lr,
+            OptimizerConfig::Lion(config) => config.lr,
+            OptimizerConfig::Lars(config) => config.lr,
+            OptimizerConfig::Lamb(config) => config.lr,
         }
     }
 
@@ -56,7 +81,13 @@ impl OptimizerConfig {
     pub fn validate(&self) -> Vec<(&'static str, String)> {
         match self {
             OptimizerConfig::Sgd(config) => config.validate(),
-            OptimizerConfig::Adam(_) | OptimizerConfig::AdamW(_) => Vec::new(),
+            OptimizerConfig::Lars(config) => config.validate(),
+            OptimizerConfig::Lamb(config) => config.validate(),
+            OptimizerConfig::Adam(_)
+            | OptimizerConfig::AdamW(_)
+            | OptimizerConfig::RmsProp(_)
+            | OptimizerConfig::Adagrad(_)
+            | OptimizerConfig::Lion(_) => Vec::new(),
         }
     }
 }

@@ -4,11 +4,11 @@
 //! buf = mu buf + (1 - dampening) g; step along buf, or along g + mu buf with Nesterov.
 
 use super::Optimizer;
-use super::slots::Slots;
+use super::by_list::ByList;
+use super::groups::Grouped;
+use super::slots::Active;
 use crate::Result;
 use crate::torch::fused;
-use std::collections::BTreeMap;
-use tch::Tensor;
 
 crate::config_struct! {
     /// Stochastic gradient descent, momentum, Nesterov (PyTorch's SGD).
@@ -26,12 +26,6 @@ crate::config_struct! {
     }
 }
 
-#[derive(Debug)]
-struct Built {
-    config: Sgd,
-    slots: Slots,
-}
-
 impl Sgd {
     pub fn validate(&self) -> Vec<(&'static str, String)> {
         let mut wrong = Vec::new();
@@ -45,30 +39,17 @@ impl Sgd {
         wrong
     }
 
-    pub fn build(&self, parameters: BTreeMap<String, Tensor>) -> Box<dyn Optimizer> {
+    pub fn build(&self, parameters: Grouped) -> Box<dyn Optimizer> {
         let names: &[&str] = if self.momentum > 0.0 { &["momentum_buffer"] } else { &[] };
-        Box::new(Built { config: self.clone(), slots: Slots::new(parameters, names) })
+        ByList::build(self.clone(), parameters, names, step)
     }
 }
 
-impl Optimizer for Built {
-    fn slots(&self) -> &Slots {
-        &self.slots
-    }
-
-    fn slots_mut(&mut self) -> &mut Slots {
-        &mut self.slots
-    }
-
-    fn step(&mut self, lr: f64) -> Result<()> {
-        let Sgd { lr: _, momentum, dampening, nesterov, weight_decay } = self.config;
-        for mut list in self.slots.begin_step() {
-            let options =
-                fused::Sgd { lr, momentum, dampening, weight_decay, nesterov, maximize: false };
-            let mut buffers = list.state.pop().unwrap_or_default();
-            let first = list.step == 1;
-            fused::sgd(&mut list.parameters, &list.gradients, &mut buffers, first, &options)?;
-        }
-        Ok(())
-    }
+fn step(config: &Sgd, list: &mut Active) -> Result<()> {
+    let Sgd { lr: _, momentum, dampening, nesterov, weight_decay } = *config;
+    let weight_decay = weight_decay * list.weight_decay_scale;
+    let options =
+        fused::Sgd { lr: list.lr, momentum, dampening, weight_decay, nesterov, maximize: false };
+    let mut buffers = list.take("momentum_buffer");
+    fused::sgd(&mut list.parameters, &list.gradients, &mut buffers, list.step == 1, &options)
 }

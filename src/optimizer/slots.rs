@@ -1,5 +1,6 @@
 //! Parameters by name, and what an optimizer keeps for each: a step count and state tensors.
 
+use super::groups::{Grouped, Member};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use tch::{Kind, Tensor};
@@ -11,6 +12,8 @@ const STEP: &str = "step";
 struct Entry {
     name: String,
     parameter: Tensor,
+    lr_scale: f64,
+    weight_decay_scale: f64,
     /// Steps in which the parameter was moved.
     step: i64,
     /// One tensor for each slot, made in the first step.
@@ -20,29 +23,47 @@ struct Entry {
 #[derive(Debug)]
 pub struct Slots {
     /// Names of the state tensors, PyTorch's.
-    names: &'static [&'static str],
+    names: Vec<&'static str>,
+    /// What the state is filled with before the first step.
+    initial: f64,
     entries: Vec<Entry>,
 }
 
-/// Parameters that have a gradient and are in the same step, as lists, which is the form that the
-/// fused kernels take; all share storage with the originals.
-#[derive(Debug, Default)]
+/// Parameters that have a gradient, are in the same step and have the same scales, as lists, which
+/// is the form that the kernels take; all share storage with the originals.
+#[derive(Debug)]
 pub struct Active {
     /// Step that is about to be done, from 1.
     pub step: i64,
+    /// Learning rate of these parameters.
+    pub lr: f64,
+    /// What the optimizer's weight decay is to be multiplied by.
+    pub weight_decay_scale: f64,
     pub parameters: Vec<Tensor>,
     pub gradients: Vec<Tensor>,
-    /// `state[k][i]` is slot `k` of parameter `i`.
-    pub state: Vec<Vec<Tensor>>,
+    state: BTreeMap<&'static str, Vec<Tensor>>,
+}
+
+impl Active {
+    /// One state tensor for each parameter; none if the optimizer has no slot of this name.
+    pub fn take(&mut self, slot: &str) -> Vec<Tensor> {
+        self.state.remove(slot).unwrap_or_default()
+    }
 }
 
 impl Slots {
-    pub fn new(parameters: BTreeMap<String, Tensor>, names: &'static [&'static str]) -> Self {
-        let entries = parameters
-            .into_iter()
-            .map(|(name, parameter)| Entry { name, parameter, step: 0, state: Vec::new() })
-            .collect();
-        Slots { names, entries }
+    pub fn new(parameters: Grouped, names: &[&'static str]) -> Self {
+        let entry = |(name, member)| {
+            let Member { parameter, lr_scale, weight_decay_scale } = member;
+            Entry { name, parameter, lr_scale, weight_decay_scale, step: 0, state: Vec::new() }
+        };
+        let entries = parameters.members.into_iter().map(entry).collect();
+        Slots { names: names.to_vec(), initial: 0.0, entries }
+    }
+
+    /// The state starts at `value` instead of 0.
+    pub fn starting_at(self, value: f64) -> Self {
+        Slots { initial: value, ..self }
     }
 
     /// Gradients of the parameters that have one, sharing storage.
@@ -57,29 +78,40 @@ impl Slots {
         crate::torch::gradient::clear(&parameters.collect::<Vec<_>>())
     }
 
-    /// Counts a step for every parameter that has a gradient and lists them by step: one list,
-    /// unless some went without a gradient before. A parameter in its first step gets zeros for
-    /// its state.
-    pub fn begin_step(&mut self) -> Vec<Active> {
-        let mut lists: BTreeMap<i64, Active> = BTreeMap::new();
+    /// Counts a step for every parameter that has a gradient and lists them by step and scales: one
+    /// list, unless there are groups or some went without a gradient before. `lr` is the rate at
+    /// scale 1.
+    pub fn begin_step(&mut self, lr: f64) -> Vec<Active> {
+        // Positive numbers have the order of their bits.
+        let mut lists: BTreeMap<(i64, u64, u64), Active> = BTreeMap::new();
+        let (names, initial) = (&self.names, self.initial);
         for entry in &mut self.entries {
             let gradient = entry.parameter.grad();
             if !gradient.defined() {
                 continue;
             }
             if entry.step == 0 {
-                entry.state = self.names.iter().map(|_| entry.parameter.zeros_like()).collect();
+                // In the parameter's own memory layout, which the kernels need.
+                let start = || match initial {
+                    0.0 => entry.parameter.zeros_like(),
+                    value => entry.parameter.full_like(value),
+                };
+                entry.state = tch::no_grad(|| names.iter().map(|_| start()).collect());
             }
             entry.step += 1;
-            let list = lists.entry(entry.step).or_insert_with(|| Active {
+            let scales = (entry.lr_scale.to_bits(), entry.weight_decay_scale.to_bits());
+            let list = lists.entry((entry.step, scales.0, scales.1)).or_insert_with(|| Active {
                 step: entry.step,
-                state: self.names.iter().map(|_| Vec::new()).collect(),
-                ..Active::default()
+                lr: lr * entry.lr_scale,
+                weight_decay_scale: entry.weight_decay_scale,
+                parameters: Vec::new(),
+                gradients: Vec::new(),
+                state: names.iter().map(|name| (*name, Vec::new())).collect(),
             });
             list.parameters.push(entry.parameter.shallow_clone());
             list.gradients.push(gradient);
-            for (slot, tensor) in list.state.iter_mut().zip(&entry.state) {
-                slot.push(tensor.shallow_clone());
+            for (name, tensor) in names.iter().zip(&entry.state) {
+                list.state.entry(name).or_default().push(tensor.shallow_clone());
             }
         }
         lists.into_values().collect()
@@ -105,7 +137,7 @@ impl Slots {
             let Some(step) = state.get(&format!("{}.{STEP}", entry.name)) else { continue };
             let step = step.to_kind(Kind::Int64).int64_value(&[]);
             let mut tensors = Vec::new();
-            for slot in self.names {
+            for slot in &self.names {
                 let name = format!("{}.{slot}", entry.name);
                 let fits = |tensor: &&Tensor| tensor.size() == entry.parameter.size();
                 let Some(tensor) = state.get(&name).filter(fits) else {

@@ -1,5 +1,6 @@
 //! `native/arcrun_native.h`, declared in Rust.
 
+use super::foreach;
 use crate::error::Error;
 use std::ffi::{CStr, c_char};
 use tch::Tensor;
@@ -81,6 +82,50 @@ unsafe extern "C" {
         max_exp_avg_sqs: Tensors,
         step: i64,
         options: AdamOptions,
+    ) -> *mut c_char;
+    pub(super) fn arcrun_rmsprop_step(
+        count: usize,
+        params: Tensors,
+        grads: Tensors,
+        square_avgs: Tensors,
+        grad_avg_count: usize,
+        grad_avgs: Tensors,
+        buffer_count: usize,
+        momentum_buffers: Tensors,
+        options: foreach::RmsProp,
+    ) -> *mut c_char;
+    pub(super) fn arcrun_adagrad_step(
+        count: usize,
+        params: Tensors,
+        grads: Tensors,
+        sums: Tensors,
+        step: i64,
+        options: foreach::Adagrad,
+    ) -> *mut c_char;
+    pub(super) fn arcrun_lion_step(
+        count: usize,
+        params: Tensors,
+        grads: Tensors,
+        exp_avgs: Tensors,
+        options: foreach::Lion,
+    ) -> *mut c_char;
+    pub(super) fn arcrun_lars_step(
+        count: usize,
+        params: Tensors,
+        grads: Tensors,
+        buffer_count: usize,
+        momentum_buffers: Tensors,
+        first_step: bool,
+        options: foreach::Lars,
+    ) -> *mut c_char;
+    pub(super) fn arcrun_lamb_step(
+        count: usize,
+        params: Tensors,
+        grads: Tensors,
+        exp_avgs: Tensors,
+        exp_avg_sqs: Tensors,
+        step: i64,
+        options: foreach::Lamb,
     ) -> *mut c_char;
     pub(super) fn arcrun_torch_version() -> *const c_char;
     pub(super) fn arcrun_channels_last(images: *mut C_tensor, out: *mut C_tensor) -> *mut c_char;

@@ -5,6 +5,7 @@ pub mod autocast;
 pub mod determinism;
 pub mod device;
 mod ffi;
+pub mod foreach;
 pub mod fused;
 pub mod gradient;
 pub mod layout;

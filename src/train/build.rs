@@ -46,7 +46,11 @@ pub fn build<'a>(
     if snapshot.is_none() {
         pretrained::load(&model, source)?;
     }
-    let mut optimizer = experiment.optimizer.build(model.parameters());
+    let grouped = model.grouped(plan, &[])?;
+    if let Some(text) = &grouped.notice {
+        recorder.notice(text)?;
+    }
+    let mut optimizer = experiment.optimizer.build(grouped);
     let train = Arc::new(splits.train);
     let loader = |dataset, augmentation, shuffle, drop_last| {
         let options = LoaderOptions {

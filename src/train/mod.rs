@@ -1,6 +1,7 @@
 //! Training: from a plan to a run folder.
 
 pub mod build;
+pub mod clip;
 pub mod embedder;
 pub mod evaluation;
 pub mod model;

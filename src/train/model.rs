@@ -1,10 +1,13 @@
 //! The model: backbone and head, with their named parameters, and the loss beside them.
 
+use crate::Result;
 use crate::backbone::Backbone;
 use crate::config::Experiment;
 use crate::data::Preprocess;
 use crate::head::Head;
 use crate::loss::Loss;
+use crate::optimizer::groups::{Grouped, Misfit};
+use crate::plan::Plan;
 use crate::random::{Stream, derive};
 use std::collections::BTreeMap;
 use tch::{Device, Kind, Tensor, nn};
@@ -65,6 +68,17 @@ impl Model {
     /// The parameters that training moves, by name, sorted.
     pub fn parameters(&self) -> BTreeMap<String, Tensor> {
         self.tensors().into_iter().filter(|(_, tensor)| tensor.requires_grad()).collect()
+    }
+
+    /// The parameters that training moves, each with its share of the learning rate and of the
+    /// weight decay; freezes those that `[groups]` says. `exempt` has names that no decay reaches.
+    ///
+    /// # Errors
+    /// The experiment's groups don't fit the model.
+    pub fn grouped(&self, plan: &Plan, exempt: &[String]) -> Result<Grouped> {
+        let height = |name: &str| self.backbone.layers() - self.backbone.layer(name);
+        let grouped = plan.experiment.groups.apply(self.parameters(), &height, exempt);
+        grouped.map_err(|Misfit { key, message, help }| plan.error(&key, message, &help))
     }
 
     /// Copies values in by name. Names and shapes have been checked by the caller.

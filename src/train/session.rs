@@ -3,6 +3,7 @@
 
 use super::build::{Opened, build};
 use super::evaluation::Evaluation;
+use super::model::Model;
 use super::signals::StopFlag;
 use super::start::{Continue, Start, policy};
 use crate::checkpoint::{self, Labels, Snapshot, Store};
@@ -18,7 +19,7 @@ use crate::torch::{determinism, device, threads};
 use crate::{Error, Result};
 use std::path::PathBuf;
 use std::time::Instant;
-use tch::Kind;
+use tch::{Device, Kind};
 
 /// What the command line says about a run beside the experiment.
 #[derive(Clone, Debug, Default)]
@@ -53,6 +54,11 @@ pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
     let labels = labels(&prepared.splits.train);
     if let Some(Snapshot { state, .. }) = start.snapshot() {
         checkpoint::same_labels(&plan.file, &labels, &state.labels)?;
+    }
+    if !plan.experiment.groups.rules.is_empty() {
+        // A rule that fits nothing is refused before anything is written.
+        let model = Model::build(&plan.experiment, labels.names.len(), Device::Cpu);
+        model.grouped(plan, &[])?;
     }
     let session = Session::open(plan, options, start, &prepared)?;
     session.train(plan, prepared, labels, stop, &options.sets)

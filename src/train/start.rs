@@ -1,6 +1,7 @@
 //! Where a run begins: fresh, going on in its own folder, or forked from a checkpoint.
 
 use crate::checkpoint::{self, Name, Policy, Snapshot, State, Store};
+use crate::config::Experiment;
 use crate::plan::Plan;
 use crate::record::{Parent, RunDir, RunInfo, Status};
 use crate::{Error, Result};
@@ -188,9 +189,11 @@ fn asks_for_more(plan: &Plan, state: &State) -> Result<bool> {
     Ok(differences.keys().any(|key| longer.iter().any(|prefix| key.starts_with(prefix))))
 }
 
-/// Keys with different values now and in the checkpoint, with both.
+/// Keys with different values now and in the checkpoint, with both. A key that the checkpoint's
+/// version of arcrun did not have is as if it had its default then.
 fn differences(plan: &Plan, state: &State) -> Result<BTreeMap<String, String>> {
     let now = flat(&plan.experiment.to_toml())?;
+    let default = flat(&Experiment::default().to_toml())?;
     let then = flat(&state.config)?;
     let mut keys: Vec<&String> = now.keys().chain(then.keys()).collect();
     keys.sort();
@@ -198,7 +201,7 @@ fn differences(plan: &Plan, state: &State) -> Result<BTreeMap<String, String>> {
     let show = |value: Option<&String>| value.cloned().unwrap_or_else(|| "nothing".to_string());
     Ok(keys
         .into_iter()
-        .filter(|key| now.get(*key) != then.get(*key))
+        .filter(|key| now.get(*key) != then.get(*key).or(default.get(*key)))
         .map(|key| {
             let text = format!("{key}: {} now, {} then", show(now.get(key)), show(then.get(key)));
             (key.clone(), text)
@@ -226,4 +229,33 @@ fn flat(text: &str) -> Result<BTreeMap<String, String>> {
     let mut into = BTreeMap::new();
     walk("", &toml::Value::Table(table), &mut into);
     Ok(into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load_str;
+
+    fn plan(text: &str) -> Plan {
+        let text = format!("data.kind = \"synthetic_faces\"\ntrain.device = \"cpu\"\n{text}");
+        Plan::new(load_str("x.toml", &text, &[]).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_key_that_an_older_version_lacked_had_its_default() {
+        let now = plan("");
+        let mut config: toml::Table = toml::from_str(&now.experiment.to_toml()).unwrap();
+        assert!(config.remove("groups").is_some());
+        let state = |config: &toml::Table| State {
+            config: toml::to_string(config).unwrap(),
+            ..State::default()
+        };
+        assert!(same_experiment(&now, &state(&config)).is_ok());
+        let other = plan("groups.layer_decay = 0.5");
+        let refused = same_experiment(&other, &state(&config)).unwrap_err().to_string();
+        assert!(refused.contains("groups.layer_decay: 0.5 now, nothing then"), "{refused}");
+        config["optimizer"]["lr"] = 0.5.into();
+        let refused = same_experiment(&now, &state(&config)).unwrap_err().to_string();
+        assert!(refused.contains("optimizer.lr: 0.001 now, 0.5 then"), "{refused}");
+    }
 }

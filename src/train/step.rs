@@ -1,5 +1,6 @@
 //! One optimizer step: forward, backward, clip, update.
 
+use super::clip::Clip;
 use super::model::Model;
 use crate::Result;
 use crate::config::tables::Train;
@@ -81,17 +82,17 @@ pub struct Stepper {
     pub amp: Option<Kind>,
     /// Present for fp16.
     pub scaler: Option<GradScaler>,
-    /// Largest gradient norm; 0: no clipping.
-    pub clip_grad_norm: f64,
+    pub clip: Clip,
     /// Images as N, H, W, C in memory, which convolutions are faster on where they can choose.
     pub channels_last: bool,
 }
 
 impl Stepper {
     pub fn new(plan: &Plan) -> Self {
-        let Train { clip_grad_norm, channels_last, .. } = plan.experiment.train;
+        let Train { clip_grad_norm, clip_grad_value, channels_last, .. } = plan.experiment.train;
+        let clip = Clip { norm: clip_grad_norm, value: clip_grad_value };
         let scaler = (plan.amp == Some(Kind::Half)).then(GradScaler::default);
-        Stepper { amp: plan.amp, scaler, clip_grad_norm, channels_last }
+        Stepper { amp: plan.amp, scaler, clip, channels_last }
     }
 
     /// # Shapes
@@ -154,13 +155,7 @@ impl Stepper {
         let norm = fused::grad_norm(&gradients)?.double_value(&[]);
         // A gradient that is not finite would make every weight so: leave them, the caller stops.
         if !skipped && norm.is_finite() {
-            // torch.nn.utils.clip_grad_norm_: min(1, max / (norm + 1e-6)).
-            let coefficient = self.clip_grad_norm / (norm + 1e-6);
-            if self.clip_grad_norm > 0.0 && coefficient < 1.0 {
-                for gradient in &mut gradients {
-                    let _ = gradient.g_mul_scalar_(coefficient);
-                }
-            }
+            self.clip.apply(&mut gradients, norm);
             optimizer.step(lr)?;
         }
         optimizer.slots_mut().clear_gradients()?;
