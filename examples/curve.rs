@@ -57,7 +57,7 @@ fn curve(experiment: &Path, steps: usize, folder: &Path, sets: &[String]) -> Res
     let options = LoaderOptions {
         batch_size: experiment.train.batch_size,
         seed: experiment.seed,
-        shuffle: true,
+        sampler: Some(experiment.sampler.clone()),
         drop_last: true,
         workers: 1,
         prefetch: 2,

@@ -50,7 +50,7 @@ pub fn dry_run(plan: &Plan) -> Result<String> {
     let options = LoaderOptions {
         batch_size: experiment.train.batch_size,
         seed: experiment.seed,
-        shuffle: true,
+        sampler: Some(experiment.sampler.clone()),
         drop_last: experiment.train.drop_last,
         workers: 1,
         prefetch: 1,

@@ -89,12 +89,8 @@ pub fn prepare(
     })?;
     counter.finish();
     let mut notes = splits.notes.clone();
-    let (size, images) = (experiment.train.batch_size, splits.train.len());
-    if size > images {
-        let message = format!("`train.batch_size` is {size}, but there are {images} images");
-        let help = "lower train.batch_size, or train on more images";
-        return Err(plan.error("train.batch_size", message, help));
-    }
+    let said = experiment.sampler.check(&splits.train, experiment.train.batch_size);
+    notes.extend(said.map_err(|no| plan.error(no.key, no.message, &no.help))?);
     let evaluate::Sets { sets, notes: said } = evaluate::prepare(
         &experiment.evaluate,
         &experiment.paths.datasets,
