@@ -1,6 +1,7 @@
 //! Where a run begins: fresh, going on in its own folder, or forked from a checkpoint.
 
 use crate::checkpoint::{self, Name, Policy, Snapshot, State, Store};
+use crate::data::SamplerConfig;
 use crate::plan::Plan;
 use crate::record::{Parent, RunDir, RunInfo, Status};
 use crate::{Error, Result};
@@ -191,7 +192,10 @@ fn asks_for_more(plan: &Plan, state: &State) -> Result<bool> {
 /// Keys with different values now and in the checkpoint, with both.
 fn differences(plan: &Plan, state: &State) -> Result<BTreeMap<String, String>> {
     let now = flat(&plan.experiment.to_toml())?;
-    let then = flat(&state.config)?;
+    let mut then = flat(&state.config)?;
+    // Checkpoints from before there was a choice of samplers.
+    then.entry("sampler.kind".to_string())
+        .or_insert_with(|| toml::Value::from(SamplerConfig::default().kind()).to_string());
     let mut keys: Vec<&String> = now.keys().chain(then.keys()).collect();
     keys.sort();
     keys.dedup();
@@ -226,4 +230,26 @@ fn flat(text: &str) -> Result<BTreeMap<String, String>> {
     let mut into = BTreeMap::new();
     walk("", &toml::Value::Table(table), &mut into);
     Ok(into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load_str;
+
+    #[test]
+    fn a_checkpoint_from_before_samplers_was_shuffled() {
+        let plan = |sampler: &str| {
+            let text =
+                format!("data.root = \".\"\ntrain.device = \"cpu\"\nsampler.kind = \"{sampler}\"");
+            Plan::new(load_str("x.toml", &text, &[]).unwrap()).unwrap()
+        };
+        let now = plan("shuffle").experiment.to_toml();
+        let config = now.replace("[sampler]\nkind = \"shuffle\"\n", "");
+        assert_ne!(config, now);
+        let state = State { config, ..State::default() };
+        assert!(same_experiment(&plan("shuffle"), &state).is_ok());
+        let refused = same_experiment(&plan("pk"), &state).unwrap_err().to_string();
+        assert!(refused.contains("sampler.kind: \"pk\" now, \"shuffle\" then"), "{refused}");
+    }
 }
