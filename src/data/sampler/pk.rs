@@ -1,6 +1,6 @@
 //! P identities with K images each in every batch: what losses over pairs and triplets need.
 //!
-//! After Hermans, Beyer, Leibe 2017 (arXiv 1703.07737, section 2: "PK batches"). Differs from it in:
+//! After Hermans, Beyer, Leibe 2017 (arXiv 1703.07737, section 2). Differs from it in:
 //! identities are not drawn one batch at a time, but an epoch is laid out as a whole, so that an
 //! image comes at most once (but for what fills up a group), however many images its identity has.
 //!
