@@ -25,7 +25,7 @@ fn steps(criterion: &mut Criterion) {
         let loaded: Loaded = load_str("bench.toml", &text, &[]).expect("a valid experiment");
         let plan = Plan::new(loaded).expect("a valid plan");
         let mut model = Model::build(&plan.experiment, CLASSES, plan.device);
-        let grouped = model.grouped(&plan, &[]).expect("default groups");
+        let grouped = model.grouped(&plan).expect("default groups");
         let mut optimizer = plan.experiment.optimizer.build(grouped);
         let mut stepper = Stepper::new(&plan);
         let images = Tensor::randint(256, [BATCH, 3, SIZE, SIZE], (Kind::Uint8, plan.device));

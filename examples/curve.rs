@@ -57,7 +57,7 @@ fn curve(experiment: &Path, steps: usize, folder: &Path, sets: &[String]) -> Res
     let options = LoaderOptions {
         batch_size: experiment.train.batch_size,
         seed: experiment.seed,
-        shuffle: true,
+        sampler: Some(experiment.sampler.clone()),
         drop_last: true,
         workers: 1,
         prefetch: 2,
@@ -67,7 +67,7 @@ fn curve(experiment: &Path, steps: usize, folder: &Path, sets: &[String]) -> Res
     let preprocess = experiment.preprocess.build();
     let loader = Loader::new(Arc::new(splits.train), preprocess, augmentation, options)?;
     let mut model = Model::build(experiment, classes, plan.device);
-    let grouped = model.grouped(&plan, &[])?;
+    let grouped = model.grouped(&plan)?;
     if grouped.notice.is_some() {
         return Err(Error::input("`groups` is not compared: train_curve.py has one group")
             .help("leave the table out; tests/parity_optimizer.rs holds groups to references"));

@@ -3,6 +3,7 @@
 
 use crate::config::tables::Amp;
 use crate::config::{Diagnostic, Diagnostics, Experiment, Loaded, Provenance};
+use crate::data::sampler;
 use crate::torch::{autocast, device};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -44,12 +45,24 @@ impl Plan {
             );
             refuse("loss.kind", message);
         }
+        if experiment.loss.needs().pairs && !sampler::supports_pairs(&experiment.sampler) {
+            let message = format!(
+                "is \"{}\", whose batches can lack two images of one identity; the loss \"{}\" \
+                 needs such pairs: set sampler.kind = \"pk\"",
+                experiment.sampler.kind(),
+                experiment.loss.kind()
+            );
+            refuse("sampler.kind", message);
+        }
         for (key, message) in experiment.optimizer.validate() {
             refuse(&format!("optimizer.{key}"), message);
         }
         let (_, frozen) = experiment.backbone.common();
         for (key, message) in experiment.groups.validate(frozen) {
             refuse(&format!("groups.{key}"), message);
+        }
+        for (key, message) in experiment.sampler.validate(experiment.train.batch_size) {
+            refuse(key, message);
         }
         if experiment.head.batch_norm && experiment.train.batch_size == 1 {
             refuse("train.batch_size", "is 1, but head.batch_norm needs 2 or more".to_string());

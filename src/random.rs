@@ -25,6 +25,8 @@ pub enum Stream {
     Pairs = 6,
     /// Synthetic faces: geometry of an identity (epoch: identity, index: 0) and of an image.
     Synthetic = 7,
+    /// Batches of P identities with K images each.
+    Identities = 8,
 }
 
 /// 64 bits for (seed, stream, epoch, index): SplitMix64's finalizer over each word in turn. The

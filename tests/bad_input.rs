@@ -76,6 +76,45 @@ fn a_class_with_too_few_images_for_the_split() {
     );
 }
 
+/// Eight identities of eight training images each.
+#[test]
+fn pairs_that_the_batch_or_the_data_do_not_allow() {
+    let pk = ["--set", "sampler.kind=pk"];
+    refused(
+        &[&pk[..], &["--set", "train.batch_size=10"]].concat(),
+        &["`train.batch_size` is 10", "sampler.images_per_identity = 4", "to 8 or 12"],
+    );
+    refused(
+        &[&pk[..], &["--set", "sampler.images_per_identity=8"]].concat(),
+        &["`train.batch_size` is 8", "sampler.images_per_identity = 8", "to 16 or more"],
+    );
+    refused(
+        &[&pk[..], &["--set", "sampler.images_per_identity=1"]].concat(),
+        &["`sampler.images_per_identity` is 1, must be at least 2"],
+    );
+    let tiny = Tiny::new();
+    refused_with_data(
+        &tiny,
+        &[&pk[..], &["--set", "train.batch_size=36"]].concat(),
+        &["9 identities of", "there are 8 identities", "help: lower train.batch_size to 32"],
+    );
+    refused_with_data(
+        &tiny,
+        &[&pk[..], &["--set", "sampler.min_images=9"]].concat(),
+        &["there are 0 identities with sampler.min_images = 9 images or more", "help: "],
+    );
+    for image in ["a/1.jpg", "b/1.jpg", "c/1.jpg"] {
+        tiny.write(&format!("faces/{image}"), "");
+    }
+    let root = ["--set", "data.kind=image_folder", "--set", "data.root=faces"];
+    let whole = ["--set", "data.fractions={ train = 1.0, validation = 0.0, test = 0.0 }"];
+    refused_with_data(
+        &tiny,
+        &[&pk[..], &root, &whole].concat(),
+        &["`sampler.kind` is \"pk\", but none of the 3 identities has two images", "help: "],
+    );
+}
+
 #[test]
 fn an_unknown_kind() {
     refused(

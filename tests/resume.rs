@@ -178,6 +178,19 @@ fn fp16_goes_on_with_its_scale() {
     stops_change_nothing(&["--set", "train.amp=fp16", "--set", "optimizer.kind=adam"]);
 }
 
+/// Groups of three of eight images: the last of each identity is filled up with another.
+#[test]
+fn batches_of_pairs_go_on_as_if_never_stopped() {
+    stops_change_nothing(&[
+        "--set",
+        "sampler.kind=pk",
+        "--set",
+        "sampler.images_per_identity=3",
+        "--set",
+        "train.batch_size=9",
+    ]);
+}
+
 /// Kills at moments that differ from run to run by a fixed sequence; what they hit differs with
 /// the machine, and every moment must do.
 #[test]

@@ -30,7 +30,7 @@ pub fn step(args: &BenchStepArgs) -> Result<()> {
     let (batch, pixels) = (train.batch_size as i64, &plan.experiment.preprocess);
     let (height, width) = (pixels.height as i64, pixels.width as i64);
     let mut model = Model::build(&plan.experiment, *classes, plan.device);
-    let mut optimizer = plan.experiment.optimizer.build(model.grouped(&plan, &[])?);
+    let mut optimizer = plan.experiment.optimizer.build(model.grouped(&plan)?);
     let mut stepper = Stepper::new(&plan);
     tch::manual_seed(derive(plan.experiment.seed, Stream::Step, 0, 0) as i64);
     let images = Tensor::randint(256, [batch, 3, height, width], (Kind::Uint8, plan.device));

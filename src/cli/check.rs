@@ -47,11 +47,11 @@ pub fn dry_run(plan: &Plan) -> Result<String> {
     let (images, classes) = (splits.train.len(), splits.train.labels.len());
     let model = Model::build(experiment, classes, plan.device);
     crate::train::pretrained::load(&model, experiment.backbone.common().0)?;
-    let groups = model.grouped(plan, &[])?.notice;
+    let groups = model.grouped(plan)?.notice;
     let options = LoaderOptions {
         batch_size: experiment.train.batch_size,
         seed: experiment.seed,
-        shuffle: true,
+        sampler: Some(experiment.sampler.clone()),
         drop_last: experiment.train.drop_last,
         workers: 1,
         prefetch: 1,

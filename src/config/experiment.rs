@@ -3,7 +3,7 @@
 use super::shape::{Family, FamilyInfo};
 use super::tables::{Checkpoint, Loader, Paths, Record, Train};
 use crate::backbone::BackboneConfig;
-use crate::data::{Augmentation, DataConfig, PreprocessConfig};
+use crate::data::{Augmentation, DataConfig, PreprocessConfig, SamplerConfig};
 use crate::evaluate::{Evaluate, SetConfig};
 use crate::head::HeadConfig;
 use crate::loss::LossConfig;
@@ -26,6 +26,8 @@ crate::config_struct! {
         pub preprocess: PreprocessConfig = PreprocessConfig::default();
         /// Random changes to training images.
         pub augmentation: Augmentation = Augmentation::default();
+        /// Which images make a batch.
+        pub sampler: SamplerConfig = SamplerConfig::default();
         /// Threads that prepare batches.
         pub loader: Loader = Loader::default();
         /// The network that turns an image into features.
@@ -62,6 +64,7 @@ impl Experiment {
 pub fn families() -> Vec<FamilyInfo> {
     vec![
         DataConfig::family(),
+        SamplerConfig::family(),
         BackboneConfig::family(),
         LossConfig::family(),
         OptimizerConfig::family(),

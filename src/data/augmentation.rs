@@ -42,10 +42,10 @@ pub struct Draw {
 }
 
 impl Augmentation {
-    /// The choices for sample `index` of the data set in `epoch`. It always takes the same
-    /// numbers, so that switching one change off leaves the others as they were.
-    pub fn draw(&self, seed: u64, epoch: usize, index: usize) -> Draw {
-        let mut rng = rng(seed, Stream::Augment, epoch as u64, index as u64);
+    /// The choices for `sample` in `epoch`. It always takes the same numbers, so that switching
+    /// one change off leaves the others as they were.
+    pub fn draw(&self, seed: u64, epoch: usize, sample: u64) -> Draw {
+        let mut rng = rng(seed, Stream::Augment, epoch as u64, sample);
         let mut uniform = || (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
         let (flip, rotate, angle) = (uniform(), uniform(), uniform());
         let rotated = rotate < self.rotation_share;

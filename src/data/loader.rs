@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use rand_chacha::ChaCha8Rng;
+
 use super::Dataset;
 use super::augmentation::{Augmentation, Draw};
 use super::decode::Fault;
@@ -12,6 +14,7 @@ use super::order::{below, permutation};
 use super::pipeline::{Pipeline, Work};
 use super::preprocess::Preprocess;
 use super::render::Renderer;
+use super::sampler::{InOrder, Pick, Sampler, SamplerConfig, supports_pairs};
 use super::skipped::{OnCorrupt, Skipped};
 use crate::random::{Stream, rng};
 use crate::{Error, Result};
@@ -45,8 +48,8 @@ impl Batch {
 pub struct LoaderOptions {
     pub batch_size: usize,
     pub seed: u64,
-    /// A new order in every epoch; else the order of the data set.
-    pub shuffle: bool,
+    /// Which images make a batch; none: the order of the data set.
+    pub sampler: Option<SamplerConfig>,
     /// Leaves out a last batch that is smaller than the others.
     pub drop_last: bool,
     /// Threads; at least one is used.
@@ -61,11 +64,13 @@ pub struct LoaderOptions {
 #[derive(Debug)]
 pub struct Loader {
     source: Arc<Source>,
+    sampler: Box<dyn Sampler>,
 }
 
 impl Loader {
     /// # Errors
-    /// No image at all, a batch size of 0, or `drop_last` with fewer images than one batch.
+    /// No image at all, a batch size of 0, `drop_last` with fewer images than one batch, or data
+    /// that the sampler can't work with.
     pub fn new(
         dataset: Arc<Dataset>,
         preprocess: Preprocess,
@@ -79,7 +84,8 @@ impl Loader {
         if options.batch_size == 0 {
             return Err(Error::input("the batch size is 0").help("set it to 1 or more"));
         }
-        if options.drop_last && count < options.batch_size {
+        let pairs = options.sampler.as_ref().is_some_and(supports_pairs);
+        if options.drop_last && count < options.batch_size && !pairs {
             return Err(Error::input(format!(
                 "a batch of {} is larger than the data: {count} images in {root}",
                 options.batch_size
@@ -87,9 +93,15 @@ impl Loader {
             .help(format!("lower the batch size to {count} or less")));
         }
         let of_label = group(&dataset);
+        let LoaderOptions { batch_size, drop_last, .. } = options;
+        let sampler = match &options.sampler {
+            Some(sampler) => sampler.build(&dataset, &of_label, batch_size, drop_last)?,
+            None => Box::new(InOrder { count, batch_size, drop_last }),
+        };
         let skipped = Skipped::default();
-        let source = Source { dataset, preprocess, augmentation, options, of_label, skipped };
-        Ok(Self { source: Arc::new(source) })
+        let source =
+            Source { dataset, preprocess, augmentation, options, pairs, of_label, skipped };
+        Ok(Self { source: Arc::new(source), sampler })
     }
 
     pub fn dataset(&self) -> &Arc<Dataset> {
@@ -97,11 +109,7 @@ impl Loader {
     }
 
     pub fn batches_per_epoch(&self) -> usize {
-        let Source { dataset, options, .. } = &*self.source;
-        match options.drop_last {
-            true => dataset.len() / options.batch_size,
-            false => dataset.len().div_ceil(options.batch_size),
-        }
+        self.sampler.batches()
     }
 
     /// The images that could not be decoded so far.
@@ -112,17 +120,11 @@ impl Loader {
     /// The batches of `epoch` from number `first_batch` on, in order. Dropping the iterator
     /// stops the workers.
     pub fn epoch(&self, epoch: usize, first_batch: usize) -> EpochIter {
-        let Source { dataset, options, .. } = &*self.source;
-        let order = match options.shuffle {
-            true => {
-                permutation(dataset.len(), &mut rng(options.seed, Stream::Shuffle, epoch as u64, 0))
-            }
-            false => (0..dataset.len() as u32).collect(),
-        };
+        let LoaderOptions { seed, workers, prefetch, .. } = self.source.options;
+        let order = self.sampler.epoch(seed, epoch);
         let work = EpochWork { source: Arc::clone(&self.source), epoch, order };
-        let workers = options.workers.max(1);
         let batches = first_batch..self.batches_per_epoch();
-        EpochIter { pipeline: Pipeline::start(work, batches, workers, options.prefetch) }
+        EpochIter { pipeline: Pipeline::start(work, batches, workers.max(1), prefetch) }
     }
 }
 
@@ -154,6 +156,8 @@ struct Source {
     preprocess: Preprocess,
     augmentation: Option<Augmentation>,
     options: LoaderOptions,
+    /// Every batch holds pairs of one identity, and must go on to.
+    pairs: bool,
     /// Items by label.
     of_label: Vec<Vec<u32>>,
     skipped: Skipped,
@@ -170,7 +174,7 @@ fn group(dataset: &Dataset) -> Vec<Vec<u32>> {
 struct EpochWork {
     source: Arc<Source>,
     epoch: usize,
-    order: Vec<u32>,
+    order: Vec<Pick>,
 }
 
 impl Work for EpochWork {
@@ -189,11 +193,15 @@ impl Work for EpochWork {
         let wanted = &self.order[first..self.order.len().min(first + size)];
         let mut images = vec![0; wanted.len() * 3 * height * width];
         let mut indices = Vec::with_capacity(wanted.len());
-        for (index, out) in wanted.iter().zip(images.chunks_exact_mut(3 * height * width)) {
+        for (pick, out) in wanted.iter().zip(images.chunks_exact_mut(3 * height * width)) {
             if stopped() {
                 break;
             }
-            indices.push(self.source.sample(self.epoch, *index as usize, renderer, out)?);
+            let in_batch = |item: usize| {
+                indices.contains(&item) || wanted.iter().any(|pick| pick.item as usize == item)
+            };
+            let index = self.source.sample(self.epoch, *pick, &in_batch, renderer, out)?;
+            indices.push(index);
         }
         let labels = indices.iter().map(|i| self.source.dataset.items[*i].label).collect();
         Ok(Batch { images, labels, height, width, indices })
@@ -201,35 +209,55 @@ impl Work for EpochWork {
 }
 
 impl Source {
-    /// Renders item `index`, or another one if it is broken, and returns which it was.
+    /// Renders an item, or another one if it is broken, and returns which it was. `in_batch` tells
+    /// what the batch has or will have.
     fn sample(
         &self,
         epoch: usize,
-        index: usize,
+        pick: Pick,
+        in_batch: &dyn Fn(usize) -> bool,
         renderer: &mut Renderer,
         out: &mut [u8],
     ) -> Result<usize> {
+        let (seed, index) = (self.options.seed, pick.item as usize);
         let draw = match &self.augmentation {
-            Some(augmentation) => augmentation.draw(self.options.seed, epoch, index),
+            Some(augmentation) => augmentation.draw(seed, epoch, pick.sample()),
             None => Draw::NONE,
         };
         if self.try_render(index, renderer, &draw, out)? {
             return Ok(index);
         }
         // Stream::Shuffle's index 0 is the permutation.
-        let mut rng = rng(self.options.seed, Stream::Shuffle, epoch as u64, index as u64 + 1);
-        let siblings = &self.of_label[self.dataset.items[index].label as usize];
-        for attempt in 0..REPLACEMENTS {
-            let other = match attempt < REPLACEMENTS / 2 {
-                true => siblings[below(siblings.len(), &mut rng)] as usize,
-                false => below(self.dataset.len(), &mut rng),
-            };
+        let mut rng = rng(seed, Stream::Shuffle, epoch as u64, index as u64 + 1);
+        for other in self.stand_ins(index, in_batch, &mut rng) {
             if self.try_render(other, renderer, &draw, out)? {
                 return Ok(other);
             }
         }
         let path = self.dataset.items[index].path.display();
         Err(Error::failed(format!("found no image to take the place of the broken {path}")))
+    }
+
+    /// What to try in the place of a broken item: of its identity, then of any. Where batches hold
+    /// pairs, the whole identity is tried, first what the batch has not.
+    fn stand_ins(
+        &self,
+        index: usize,
+        in_batch: &dyn Fn(usize) -> bool,
+        rng: &mut ChaCha8Rng,
+    ) -> Vec<usize> {
+        let siblings = &self.of_label[self.dataset.items[index].label as usize];
+        let sibling = |at: usize| siblings[at] as usize;
+        let mut others: Vec<usize> = if self.pairs {
+            let order = permutation(siblings.len(), rng);
+            let (has, has_not): (Vec<_>, Vec<_>) =
+                order.into_iter().map(|at| sibling(at as usize)).partition(|i| in_batch(*i));
+            has_not.into_iter().chain(has).collect()
+        } else {
+            (0..REPLACEMENTS / 2).map(|_| sibling(below(siblings.len(), rng))).collect()
+        };
+        others.extend((0..REPLACEMENTS / 2).map(|_| below(self.dataset.len(), rng)));
+        others
     }
 
     /// False if the image is broken and may be skipped.

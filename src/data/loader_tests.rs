@@ -31,7 +31,7 @@ fn options(workers: usize) -> LoaderOptions {
     LoaderOptions {
         batch_size: 4,
         seed: 5,
-        shuffle: true,
+        sampler: Some(SamplerConfig::default()),
         drop_last: false,
         workers,
         prefetch: 2,
@@ -88,7 +88,7 @@ fn an_epoch_holds_every_image_once_under_its_own_label() {
 #[test]
 fn without_shuffle_and_augmentation_the_data_set_comes_in_order() {
     let (_dir, dataset) = folder(&[]);
-    let options = LoaderOptions { shuffle: false, drop_last: true, ..options(2) };
+    let options = LoaderOptions { sampler: None, drop_last: true, ..options(2) };
     let loader = Loader::new(dataset, preprocess(), None, options).unwrap();
     let indices: Vec<_> = batches(&loader, 9, 0).into_iter().flat_map(|b| b.indices).collect();
     assert_eq!(indices, (0..20).collect::<Vec<_>>());
@@ -117,6 +117,77 @@ fn a_broken_image_is_replaced_from_its_identity_and_named_once() {
     let skipped = loader_7.skipped().list(&large);
     assert_eq!(skipped.len(), 1);
     assert!(skipped[0].0.ends_with("bob/09.png") && !skipped[0].1.is_empty());
+}
+
+/// Three identities with `images` each in every batch.
+fn pk(images: usize, workers: usize) -> LoaderOptions {
+    let sampler = SamplerConfig::Pk(sampler::pk::Pk { images_per_identity: images, min_images: 1 });
+    let batch_size = 3 * images;
+    LoaderOptions { batch_size, sampler: Some(sampler), drop_last: true, ..options(workers) }
+}
+
+#[test]
+fn batches_of_pairs_do_not_depend_on_the_number_of_workers_or_the_start() {
+    let (_dir, dataset) = folder(&[]);
+    let reference = batches(&loader(&dataset, pk(2, 1)), 3, 0);
+    assert_eq!(reference.iter().map(Batch::len).collect::<Vec<_>>(), [6; 4]);
+    for workers in [2, 7] {
+        let loader = loader(&dataset, pk(2, workers));
+        assert_eq!(loader.batches_per_epoch(), 4);
+        assert_eq!(batches(&loader, 3, 0), reference, "{workers} workers");
+        assert_eq!(batches(&loader, 3, 1), reference[1..], "{workers} workers from batch 1");
+        assert_ne!(batches(&loader, 4, 0), reference);
+    }
+    for batch in &reference {
+        assert!(batch.labels.chunks(2).all(|pair| pair[0] == pair[1]));
+        assert_eq!(batch.labels.iter().sum::<i64>(), 6, "each of 0, 1, 2 twice");
+    }
+}
+
+/// Seven images each for nine places, in a batch that is larger than the data set.
+#[test]
+fn a_repeated_image_is_augmented_anew() {
+    let (_dir, dataset) = folder(&[]);
+    // All are rotated: with fewer, two may well stay as they are.
+    let augmentation = Some(Augmentation { rotation_share: 1.0, ..Augmentation::default() });
+    let loader = Loader::new(dataset, preprocess(), augmentation, pk(9, 2)).unwrap();
+    let all = batches(&loader, 0, 0);
+    assert_eq!((all.len(), all[0].len()), (1, 27));
+    let images: Vec<_> = all[0].images.chunks(3 * 16 * 14).collect();
+    let mut repeated = 0;
+    for (i, index) in all[0].indices.iter().enumerate() {
+        for j in (0..i).filter(|j| all[0].indices[*j] == *index) {
+            assert!(images[i] != images[j], "image {index}");
+            repeated += 1;
+        }
+    }
+    assert_eq!(repeated, 6);
+}
+
+#[test]
+fn a_broken_image_of_a_pair_is_replaced_by_another_of_its_identity() {
+    // Of the second identity's images one is broken, or all but one and two are wanted.
+    for broken in [&[9][..], &[7, 8, 9, 10, 11, 12]] {
+        let (_dir, small) = folder(broken);
+        let mut large = Dataset::clone(&small);
+        // So many that the broken ones are no 1 %.
+        let whole: Vec<_> = small.items.iter().filter(|item| item.label != 1).cloned().collect();
+        (0..50).for_each(|_| large.items.extend(whole.clone()));
+        let large = Arc::new(large);
+        let options = |workers| pk(2, workers);
+        let all: Vec<_> =
+            (0..10).flat_map(|epoch| batches(&loader(&large, options(2)), epoch, 0)).collect();
+        let again: Vec<_> =
+            (0..10).flat_map(|epoch| batches(&loader(&large, options(7)), epoch, 0)).collect();
+        assert_eq!(all, again);
+        for batch in &all {
+            assert_eq!(batch.labels.iter().filter(|label| **label == 1).count(), 2, "{batch:?}");
+            assert!(broken.iter().all(|i| !batch.indices.contains(i)));
+            let pair = batch.labels.iter().position(|label| *label == 1).unwrap();
+            let same = batch.indices[pair] == batch.indices[pair + 1];
+            assert_eq!(same, broken.len() == 6, "taken twice only where there is no other");
+        }
+    }
 }
 
 #[test]

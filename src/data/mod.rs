@@ -21,6 +21,7 @@ mod pipeline;
 mod preprocess;
 mod render;
 mod rotate;
+pub mod sampler;
 pub(crate) mod scan;
 mod skipped;
 mod split;
@@ -37,6 +38,7 @@ pub use labels::LabelMap;
 pub use loader::{Batch, EpochIter, Loader, LoaderOptions};
 pub use preprocess::{Preprocess, PreprocessConfig, Resize};
 pub use render::Renderer;
+pub use sampler::SamplerConfig;
 pub use skipped::{OnCorrupt, Skipped};
 pub use synthetic_faces::SyntheticFaces;
 

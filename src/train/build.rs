@@ -9,7 +9,7 @@ use super::signals::StopFlag;
 use super::step::Stepper;
 use super::trainer::Trainer;
 use crate::checkpoint::{self, Labels, Snapshot, Store};
-use crate::data::{Loader, LoaderOptions};
+use crate::data::{Loader, LoaderOptions, SamplerConfig};
 use crate::plan::Plan;
 use crate::record::{Event, Recorder, RunInfo};
 use crate::scheduler::Horizon;
@@ -46,17 +46,17 @@ pub fn build<'a>(
     if snapshot.is_none() {
         pretrained::load(&model, source)?;
     }
-    let grouped = model.grouped(plan, &[])?;
+    let grouped = model.grouped(plan)?;
     if let Some(text) = &grouped.notice {
         recorder.notice(text)?;
     }
     let mut optimizer = experiment.optimizer.build(grouped);
     let train = Arc::new(splits.train);
-    let loader = |dataset, augmentation, shuffle, drop_last| {
+    let loader = |dataset, augmentation, sampler, drop_last| {
         let options = LoaderOptions {
             batch_size: experiment.train.batch_size,
             seed: experiment.seed,
-            shuffle,
+            sampler,
             drop_last,
             workers: workers(plan),
             prefetch: experiment.loader.prefetch,
@@ -65,15 +65,19 @@ pub fn build<'a>(
         Loader::new(dataset, experiment.preprocess.build(), augmentation, options)
     };
     // Batch norm needs two samples: a last batch of one is left out.
-    let single = train.len() % experiment.train.batch_size == 1 && train.len() > 1;
+    let remainder = match experiment.sampler {
+        SamplerConfig::Shuffle(_) => train.len() % experiment.train.batch_size,
+        SamplerConfig::Pk(_) => 0,
+    };
+    let single = remainder == 1 && train.len() > 1;
     if single && !experiment.train.drop_last {
         recorder.notice("the last batch of one image is left out of each epoch")?;
     }
     let drop_last = experiment.train.drop_last || single;
     let augmentation = Some(experiment.augmentation.clone());
-    let train = loader(train, augmentation, true, drop_last)?;
+    let train = loader(train, augmentation, Some(experiment.sampler.clone()), drop_last)?;
     let validation = splits.validation.filter(|set| !set.is_empty());
-    let validation = validation.map(|set| loader(Arc::new(set), None, false, false)).transpose()?;
+    let validation = validation.map(|set| loader(Arc::new(set), None, None, false)).transpose()?;
 
     let steps_per_epoch = train.batches_per_epoch();
     let steps = match (steps_per_epoch * experiment.train.epochs, experiment.train.max_steps) {

@@ -32,7 +32,7 @@ impl Embedder for ModelEmbedder<'_> {
         let options = LoaderOptions {
             batch_size: self.batch_size,
             seed: 0,
-            shuffle: false,
+            sampler: None,
             drop_last: false,
             workers: self.workers,
             prefetch: self.prefetch,

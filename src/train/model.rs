@@ -71,13 +71,15 @@ impl Model {
     }
 
     /// The parameters that training moves, each with its share of the learning rate and of the
-    /// weight decay; freezes those that `[groups]` says. `exempt` has names that no decay reaches.
+    /// weight decay; freezes those that `[groups]` says. What the loss exempts never decays.
     ///
     /// # Errors
     /// The experiment's groups don't fit the model.
-    pub fn grouped(&self, plan: &Plan, exempt: &[String]) -> Result<Grouped> {
+    pub fn grouped(&self, plan: &Plan) -> Result<Grouped> {
+        let exempt = self.loss.without_decay().into_iter().map(|name| format!("loss.{name}"));
+        let exempt: Vec<String> = exempt.collect();
         let height = |name: &str| self.backbone.layers() - self.backbone.layer(name);
-        let grouped = plan.experiment.groups.apply(self.parameters(), &height, exempt);
+        let grouped = plan.experiment.groups.apply(self.parameters(), &height, &exempt);
         grouped.map_err(|Misfit { key, message, help }| plan.error(&key, message, &help))
     }
 

@@ -58,7 +58,7 @@ pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
     if !plan.experiment.groups.rules.is_empty() {
         // A rule that fits nothing is refused before anything is written.
         let model = Model::build(&plan.experiment, labels.names.len(), Device::Cpu);
-        model.grouped(plan, &[])?;
+        model.grouped(plan)?;
     }
     let session = Session::open(plan, options, start, &prepared)?;
     session.train(plan, prepared, labels, stop, &options.sets)
@@ -95,12 +95,8 @@ pub fn prepare(
     })?;
     counter.finish();
     let mut notes = splits.notes.clone();
-    let (size, images) = (experiment.train.batch_size, splits.train.len());
-    if size > images {
-        let message = format!("`train.batch_size` is {size}, but there are {images} images");
-        let help = "lower train.batch_size, or train on more images";
-        return Err(plan.error("train.batch_size", message, help));
-    }
+    let said = experiment.sampler.check(&splits.train, experiment.train.batch_size);
+    notes.extend(said.map_err(|no| plan.error(no.key, no.message, &no.help))?);
     let evaluate::Sets { sets, notes: said } = evaluate::prepare(
         &experiment.evaluate,
         &experiment.paths.datasets,
