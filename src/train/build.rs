@@ -72,11 +72,8 @@ pub fn build<'a>(
     let validation = validation.map(|set| loader(Arc::new(set), None, false, false)).transpose()?;
 
     let steps_per_epoch = train.batches_per_epoch();
-    let steps = match (steps_per_epoch * experiment.train.epochs, experiment.train.max_steps) {
-        (steps, 0) => steps,
-        (steps, limit) => steps.min(limit),
-    };
-    let horizon = Horizon { steps, steps_per_epoch };
+    let limits = &experiment.train;
+    let horizon = Horizon::new(steps_per_epoch, limits.epochs, limits.max_steps);
     let mut scheduler = experiment.scheduler.build(experiment.optimizer.lr(), horizon);
     let mut stepper = Stepper::new(plan);
     let mut progress = Progress::default();
