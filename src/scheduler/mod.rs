@@ -4,6 +4,7 @@
 //! state from them. Warm-up stands in front of any of them: it counts optimizer steps, and the
 //! schedule proper starts at its own zero when the warm-up is over (PyTorch's `SequentialLR`).
 
+pub mod chart;
 pub mod constant;
 pub mod cosine;
 pub mod cosine_restarts;

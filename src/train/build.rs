@@ -9,6 +9,7 @@ use super::signals::StopFlag;
 use super::step::Stepper;
 use super::trainer::Trainer;
 use crate::checkpoint::{self, Labels, Snapshot, Store};
+use crate::config::tables::Train;
 use crate::data::{Loader, LoaderOptions};
 use crate::plan::Plan;
 use crate::record::{Event, Recorder, RunInfo};
@@ -60,12 +61,10 @@ pub fn build<'a>(
         };
         Loader::new(dataset, experiment.preprocess.build(), augmentation, options)
     };
-    // Batch norm needs two samples: a last batch of one is left out.
-    let single = train.len() % experiment.train.batch_size == 1 && train.len() > 1;
-    if single && !experiment.train.drop_last {
+    let drop_last = leaves_out_last(&experiment.train, train.len());
+    if drop_last && !experiment.train.drop_last {
         recorder.notice("the last batch of one image is left out of each epoch")?;
     }
-    let drop_last = experiment.train.drop_last || single;
     let augmentation = Some(experiment.augmentation.clone());
     let train = loader(train, augmentation, true, drop_last)?;
     let validation = splits.validation.filter(|set| !set.is_empty());
@@ -131,4 +130,10 @@ pub fn build<'a>(
         skipped: 0,
         run: path.to_path_buf(),
     })
+}
+
+/// Whether a last batch that is smaller than the others is left out of each epoch: where that is
+/// asked for, and one of a single image always, since batch norm needs two samples.
+pub fn leaves_out_last(train: &Train, images: usize) -> bool {
+    train.drop_last || images % train.batch_size == 1 && images > 1
 }
