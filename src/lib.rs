@@ -16,6 +16,7 @@ pub mod head;
 pub mod loss;
 pub mod optimizer;
 pub mod plan;
+pub mod plot;
 pub mod random;
 pub mod record;
 pub mod scheduler;

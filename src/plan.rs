@@ -64,6 +64,9 @@ impl Plan {
         for (key, message) in experiment.sampler.validate(experiment.train.batch_size) {
             refuse(key, message);
         }
+        for (key, message) in experiment.scheduler.validate(experiment.optimizer.lr()) {
+            refuse(&format!("scheduler.{key}"), message);
+        }
         if experiment.head.batch_norm && experiment.train.batch_size == 1 {
             refuse("train.batch_size", "is 1, but head.batch_norm needs 2 or more".to_string());
         }

@@ -272,7 +272,7 @@ fn nothing_to_continue() {
 fn a_loss_that_is_not_finite() {
     let tiny = Tiny::new();
     tiny.run(&["tiny.toml", "--set", "lr=1e30"]).exits(3).says(&[
-        "the loss is NaN in step 2 (epoch 1, learning rate",
+        "are not finite: the loss `arcface` is NaN in step 2 (epoch 1, learning rate",
         "help: try a lower optimizer.lr",
     ]);
     let run = tiny.runs().pop().unwrap();
@@ -333,4 +333,25 @@ fn no_space_left_for_the_log() {
         .exits(2)
         .says(&["log.txt: No space left on device", "help: free some space"]);
     assert_eq!(status(&tiny.path("run")), "failed");
+}
+
+#[test]
+fn schedules_that_contradict_themselves() {
+    let tiny = Tiny::new();
+    for (sets, says) in [
+        (&["kind=cosine", "min_lr=0.1"][..], "`scheduler.min_lr` is 0.1, above optimizer.lr"),
+        (&["kind=cosine_restarts", "min_lr=0.1"], "`scheduler.min_lr` is 0.1, above optimizer.lr"),
+        (&["kind=polynomial", "min_lr=0.1"], "`scheduler.min_lr` is 0.1, above optimizer.lr"),
+        (&["kind=reduce_on_plateau", "min_lr=0.1"], "`scheduler.min_lr` is 0.1, above optimizer"),
+        (&["kind=linear", "start_factor=0"], "`scheduler.start_factor` is 0"),
+        (&["kind=linear", "end_factor=1.5"], "`scheduler.end_factor` is 1.5, must be between 0"),
+        (&["kind=one_cycle", "three_phase=true", "pct_start=0.6"], "must be at most 0.5"),
+        (&["kind=cosine_restarts", "period=0"], "`scheduler.period` is 0, must be at least 1"),
+    ] {
+        let sets: Vec<String> = sets.iter().map(|set| format!("scheduler.{set}")).collect();
+        let mut args = vec!["tiny.toml"];
+        args.extend(sets.iter().flat_map(|set| ["--set", set.as_str()]));
+        tiny.run(&args).exits(2).says(&[says, "from --set"]);
+    }
+    assert!(tiny.is_untouched());
 }

@@ -89,6 +89,7 @@ fn parts_lists_every_family() {
         ("loss", &["arcface", "cosface", "cross_entropy"]),
         ("optimizer", &["adam", "adamw", "sgd", "rmsprop", "adagrad", "lion", "lars", "lamb"]),
         ("scheduler", &["constant", "cosine", "multi_step", "reduce_on_plateau", "step"]),
+        ("scheduler", &["cosine_restarts", "exponential", "linear", "one_cycle", "polynomial"]),
         ("evaluate.sets", &["lfw", "unseen_pairs"]),
     ] {
         assert!(overview.contains(&format!("{family}: ")), "{family} in {overview}");

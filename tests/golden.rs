@@ -51,7 +51,7 @@ fn train(loss: &str) -> Vec<f64> {
     let mut settings =
         vec!["--set", &kind, "--set", "head.dropout=0", "--set", "train.max_steps=20"];
     if ["supcon", "triplet"].contains(&loss) {
-        settings.extend(["--set", "sampler.kind=pk", "--set", "images_per_identity=2"]);
+        settings.extend(["--set", "sampler.kind=pk", "--set", "sampler.images_per_identity=2"]);
     }
     let run = tiny.train("run", &settings);
     let losses = column(&run.join("steps.csv"), "loss");

@@ -15,6 +15,9 @@ const SKIPPED: [&str; 3] =
 const FIXED: [(&str, &str); 3] =
     [("mode", "\"min\""), ("threshold_mode", "\"rel\""), ("eps", "1e-8")];
 
+/// Kinds that count nothing, epochs only, or steps only.
+const WITHOUT_UNIT: [&str; 3] = ["constant", "reduce_on_plateau", "one_cycle"];
+
 #[derive(Deserialize)]
 struct Case {
     name: String,
@@ -41,8 +44,17 @@ impl Case {
         for (name, value) in &self.config {
             let name = match name.as_str() {
                 "step_size" => "every",
-                "T_max" => "period",
+                "T_max" | "T_0" => "period",
+                "total_iters" => "period",
+                "T_mult" => "multiplier",
+                "anneal_strategy" => "anneal",
                 "eta_min" => "min_lr",
+                // The whole training here.
+                "total_steps" => {
+                    let steps = (self.lr.len() - self.warm_up_steps()) as i64;
+                    assert_eq!(*value, Value::Integer(steps), "{}", self.name);
+                    continue;
+                }
                 fixed if FIXED.iter().any(|(name, _)| *name == fixed) => {
                     let (_, only) = FIXED.iter().find(|(name, _)| *name == fixed).unwrap();
                     let only: Value = only.parse().unwrap();
@@ -53,7 +65,7 @@ impl Case {
             };
             keys.insert(name.into(), value.clone());
         }
-        if matches!(self.kind.as_str(), "step" | "multi_step" | "cosine") {
+        if !WITHOUT_UNIT.contains(&self.kind.as_str()) {
             keys.insert("unit".into(), unit.into());
         }
         keys
@@ -118,19 +130,20 @@ fn schedules_by_step_with_their_warm_up() {
         case.compare(&mut comparison, &case.build(&in_epochs, horizon), 1);
     }
     comparison.finish();
-    assert_eq!(cases.len(), 25, "cases");
+    assert_eq!(cases.len(), 61, "cases");
 }
 
 #[test]
 fn schedules_by_epoch() {
-    let cases: Vec<Case> = cases(false).into_iter().filter(|case| case.warm_up.is_none()).collect();
+    let mut cases = cases(false);
+    cases.retain(|case| case.warm_up.is_none() && case.kind != "one_cycle");
     let mut comparison = Comparison::default();
     for case in &cases {
         let horizon = Horizon { steps: 3 * case.lr.len(), steps_per_epoch: 3 };
         case.compare(&mut comparison, &case.build(&case.keys("epoch"), horizon), 3);
     }
     comparison.finish();
-    assert_eq!(cases.len(), 10, "cases");
+    assert_eq!(cases.len(), 22, "cases");
 }
 
 /// Without a period the cosine takes what the warm-up leaves.
@@ -148,6 +161,40 @@ fn a_cosine_fills_the_training() {
     }
     comparison.finish();
     assert_eq!(cases.len(), 10, "cases");
+}
+
+/// So do the line and the power.
+#[test]
+fn falls_fill_the_training() {
+    let mut cases = cases(false);
+    cases.retain(|case| case.config.get("total_iters") == Some(&Value::Integer(100)));
+    let mut comparison = Comparison::default();
+    for case in &cases {
+        let steps = case.warm_up_steps();
+        let mut keys = case.with_warm_up(("steps", Value::Integer(steps as i64)));
+        assert_eq!(keys.remove("period"), Some(Value::Integer(100)), "{}", case.name);
+        let horizon = Horizon { steps: steps + 100, steps_per_epoch: 7 };
+        case.compare(&mut comparison, &case.build(&keys, horizon), 1);
+    }
+    comparison.finish();
+    assert_eq!(cases.len(), 7, "cases");
+}
+
+/// A period of 0 counts whole epochs where the unit is the epoch.
+#[test]
+fn falls_fill_the_epochs() {
+    let mut cases = cases(false);
+    cases.retain(|case| case.config.get("total_iters") == Some(&Value::Integer(100)));
+    cases.retain(|case| case.warm_up.is_none());
+    let mut comparison = Comparison::default();
+    for case in &cases {
+        let mut keys = case.keys("epoch");
+        assert_eq!(keys.remove("period"), Some(Value::Integer(100)), "{}", case.name);
+        let horizon = Horizon { steps: 300, steps_per_epoch: 3 };
+        case.compare(&mut comparison, &case.build(&keys, horizon), 3);
+    }
+    comparison.finish();
+    assert_eq!(cases.len(), 4, "cases");
 }
 
 /// Twice: once straight through, once taken up from its saved state at every epoch.

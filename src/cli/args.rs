@@ -83,11 +83,8 @@ pub enum Command {
         #[command(flatten)]
         settings: Settings,
     },
-    /// Lists the parts: every kind of a family with its keys, defaults and paper.
-    Parts {
-        /// backbone, loss, optimizer ...
-        family: Option<String>,
-    },
+    /// Lists the parts: every kind of a family with its keys, defaults and paper. Draws a schedule.
+    Parts(PartsArgs),
     /// Says which layer gave a key its value.
     Explain {
         key: String,
@@ -114,6 +111,24 @@ pub enum Command {
     /// Measures throughput.
     #[command(subcommand)]
     Bench(BenchCommand),
+}
+
+#[derive(Debug, Args)]
+pub struct PartsArgs {
+    /// backbone, loss, optimizer ...
+    pub family: Option<String>,
+    /// With `scheduler` and --plot: the experiment whose schedule is drawn.
+    #[arg(requires = "plot")]
+    pub experiment: Option<PathBuf>,
+    /// Draws the learning rate over the steps of the training to this .png or .svg.
+    #[arg(long, value_name = "FILE", requires = "experiment")]
+    pub plot: Option<PathBuf>,
+    /// Steps of an epoch, for the picture, instead of counting them in the data set.
+    #[arg(long, value_name = "N", requires = "plot")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    pub steps_per_epoch: Option<u32>,
+    #[command(flatten)]
+    pub settings: Settings,
 }
 
 #[derive(Debug, Subcommand)]

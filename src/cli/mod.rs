@@ -7,6 +7,7 @@ mod eval;
 pub mod explain;
 pub mod parts;
 pub mod progress;
+mod schedule;
 mod spelling;
 mod synth;
 
@@ -16,7 +17,7 @@ use crate::record::Verbosity;
 use crate::train::signals::StopFlag;
 use crate::train::{self, Continue};
 use crate::{Error, Result};
-use args::{BenchCommand, Cli, Command, ContinueFrom, DataCommand, Settings, TrainArgs};
+use args::{BenchCommand, Cli, Command, ContinueFrom, DataCommand, PartsArgs, Settings, TrainArgs};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -72,10 +73,7 @@ fn dispatch(cli: Cli) -> Result<()> {
     match cli.command {
         None => train(&cli.train, verbosity),
         Some(Command::Check { files, settings }) => check::check(&files, &settings),
-        Some(Command::Parts { family }) => say(&match family {
-            None => parts::overview(&families()),
-            Some(name) => parts::family(&families(), &name)?,
-        }),
+        Some(Command::Parts(options)) => list_or_plot(&options, verbosity),
         Some(Command::Explain { key, file, settings }) => {
             let loaded: Loaded = load(&request(&file, &settings))?;
             say(&explain::explain(&loaded, &key)?)
@@ -87,6 +85,31 @@ fn dispatch(cli: Cli) -> Result<()> {
         Some(Command::Bench(BenchCommand::Step(options))) => bench::step(&options),
         Some(Command::Bench(BenchCommand::Loss(options))) => bench::loss(&options),
     }
+}
+
+fn list_or_plot(options: &PartsArgs, verbosity: Verbosity) -> Result<()> {
+    let PartsArgs { family, experiment, plot, steps_per_epoch, settings } = options;
+    let picture = match (family.as_deref(), experiment, plot) {
+        (Some("scheduler"), Some(experiment), Some(picture)) => Some((experiment, picture)),
+        (Some(family), Some(_), _) => {
+            let message = format!("a {family} can't be drawn, only a scheduler");
+            let help = "run parts scheduler EXPERIMENT --plot FILE.png";
+            return Err(Error::input(message).help(help));
+        }
+        _ => None,
+    };
+    let Some((experiment, picture)) = picture else {
+        if !settings.sets().is_empty() {
+            let message = "the list of parts has no settings: --set needs an experiment";
+            return Err(Error::input(message));
+        }
+        return say(&match family {
+            None => parts::overview(&families()),
+            Some(name) => parts::family(&families(), name)?,
+        });
+    };
+    let steps = steps_per_epoch.map(|steps| steps as usize);
+    schedule::plot(experiment, picture, steps, settings, verbosity)
 }
 
 /// Results go to stdout. A reader that has gone away (`| head`) is not an error.

@@ -9,7 +9,8 @@ use super::signals::StopFlag;
 use super::step::Stepper;
 use super::trainer::Trainer;
 use crate::checkpoint::{self, Labels, Snapshot, Store};
-use crate::data::{Loader, LoaderOptions, SamplerConfig};
+use crate::config::Experiment;
+use crate::data::{Dataset, Loader, LoaderOptions, OnCorrupt, SamplerConfig};
 use crate::plan::Plan;
 use crate::record::{Event, Recorder, RunInfo};
 use crate::scheduler::Horizon;
@@ -51,40 +52,25 @@ pub fn build<'a>(
         recorder.notice(text)?;
     }
     let mut optimizer = experiment.optimizer.build(grouped);
-    let train = Arc::new(splits.train);
-    let loader = |dataset, augmentation, sampler, drop_last| {
-        let options = LoaderOptions {
-            batch_size: experiment.train.batch_size,
-            seed: experiment.seed,
-            sampler,
-            drop_last,
-            workers: workers(plan),
-            prefetch: experiment.loader.prefetch,
-            on_corrupt: splits.on_corrupt,
-        };
-        Loader::new(dataset, experiment.preprocess.build(), augmentation, options)
-    };
-    // Batch norm needs two samples: a last batch of one is left out.
-    let remainder = match experiment.sampler {
-        SamplerConfig::Shuffle(_) => train.len() % experiment.train.batch_size,
-        SamplerConfig::Pk(_) => 0,
-    };
-    let single = remainder == 1 && train.len() > 1;
-    if single && !experiment.train.drop_last {
+    if leaves_out_last(experiment, splits.train.len()) && !experiment.train.drop_last {
         recorder.notice("the last batch of one image is left out of each epoch")?;
     }
-    let drop_last = experiment.train.drop_last || single;
-    let augmentation = Some(experiment.augmentation.clone());
-    let train = loader(train, augmentation, Some(experiment.sampler.clone()), drop_last)?;
+    let train = train_loader(plan, splits.train, splits.on_corrupt)?;
     let validation = splits.validation.filter(|set| !set.is_empty());
-    let validation = validation.map(|set| loader(Arc::new(set), None, None, false)).transpose()?;
+    let validation = validation
+        .map(|set| {
+            let options = LoaderOptions {
+                sampler: None,
+                drop_last: false,
+                ..options(plan, splits.on_corrupt)
+            };
+            Loader::new(Arc::new(set), experiment.preprocess.build(), None, options)
+        })
+        .transpose()?;
 
     let steps_per_epoch = train.batches_per_epoch();
-    let steps = match (steps_per_epoch * experiment.train.epochs, experiment.train.max_steps) {
-        (steps, 0) => steps,
-        (steps, limit) => steps.min(limit),
-    };
-    let horizon = Horizon { steps, steps_per_epoch };
+    let limits = &experiment.train;
+    let horizon = Horizon::new(steps_per_epoch, limits.epochs, limits.max_steps);
     let mut scheduler = experiment.scheduler.build(experiment.optimizer.lr(), horizon);
     let mut stepper = Stepper::new(plan);
     let mut progress = Progress::default();
@@ -144,4 +130,39 @@ pub fn build<'a>(
         skipped: 0,
         run: path.to_path_buf(),
     })
+}
+
+/// The batches that are trained on.
+///
+/// # Errors
+/// Those of [`Loader::new`].
+pub fn train_loader(plan: &Plan, train: Dataset, on_corrupt: OnCorrupt) -> Result<Loader> {
+    let experiment = &plan.experiment;
+    let drop_last = leaves_out_last(experiment, train.len());
+    let options = LoaderOptions { drop_last, ..options(plan, on_corrupt) };
+    let augmentation = Some(experiment.augmentation.clone());
+    Loader::new(Arc::new(train), experiment.preprocess.build(), augmentation, options)
+}
+
+fn options(plan: &Plan, on_corrupt: OnCorrupt) -> LoaderOptions {
+    let experiment = &plan.experiment;
+    LoaderOptions {
+        batch_size: experiment.train.batch_size,
+        seed: experiment.seed,
+        sampler: Some(experiment.sampler.clone()),
+        drop_last: experiment.train.drop_last,
+        workers: workers(plan),
+        prefetch: experiment.loader.prefetch,
+        on_corrupt,
+    }
+}
+
+/// Whether a last batch that is smaller than the others is left out of each epoch: where that is
+/// asked for, and one of a single image always, since batch norm needs two samples.
+fn leaves_out_last(experiment: &Experiment, images: usize) -> bool {
+    let remainder = match experiment.sampler {
+        SamplerConfig::Shuffle(_) => images % experiment.train.batch_size,
+        SamplerConfig::Pk(_) => 0,
+    };
+    experiment.train.drop_last || remainder == 1 && images > 1
 }

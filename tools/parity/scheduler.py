@@ -10,11 +10,23 @@ import fixtures
 BASE = 0.1
 
 
-def optimizer():
-    return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=BASE)
+def optimizer(lr=BASE):
+    return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
+
+
+TORCH = {
+    "exponential": lrs.ExponentialLR,
+    "linear": lrs.LinearLR,
+    "polynomial": lrs.PolynomialLR,
+    "cosine_restarts": lrs.CosineAnnealingWarmRestarts,
+}
 
 
 def build(kind, keys, opt):
+    if kind in TORCH:
+        return TORCH[kind](opt, **keys)
+    if kind == "one_cycle":
+        return lrs.OneCycleLR(opt, max_lr=BASE, cycle_momentum=False, **keys)
     if kind == "constant":
         return lrs.LambdaLR(opt, lambda _: 1.0)
     if kind == "step":
@@ -86,6 +98,39 @@ def plain_cases():
     yield "cosine_long", "cosine", {"T_max": 60, "eta_min": 1e-5}, 60
 
 
+def long_cases():
+    """(name, kind, keys): 100 steps each, with and without warm-up."""
+    yield "exponential", "exponential", {"gamma": 0.95}
+    yield "exponential_rising", "exponential", {"gamma": 1.02}
+    yield "linear", "linear", {"start_factor": 1.0, "end_factor": 0.0, "total_iters": 100}
+    yield "linear_kept", "linear", {"start_factor": 1 / 3, "end_factor": 0.9, "total_iters": 60}
+    yield "polynomial", "polynomial", {"power": 1.0, "total_iters": 100}
+    yield "polynomial_square", "polynomial", {"power": 2.0, "total_iters": 100}
+    yield "polynomial_root_kept", "polynomial", {"power": 0.5, "total_iters": 60}
+    yield "cosine_restarts", "cosine_restarts", {"T_0": 13, "T_mult": 1, "eta_min": 0.0}
+    yield "cosine_restarts_doubled", "cosine_restarts", {"T_0": 7, "T_mult": 2, "eta_min": 0.001}
+    yield "cosine_restarts_tripled", "cosine_restarts", {"T_0": 1, "T_mult": 3, "eta_min": 0.0}
+    one_cycle = {"total_steps": 100, "pct_start": 0.3, "anneal_strategy": "cos",
+                 "div_factor": 25.0, "final_div_factor": 1e4, "three_phase": False}
+    yield "one_cycle", "one_cycle", one_cycle
+    yield "one_cycle_fraction", "one_cycle", {**one_cycle, "pct_start": 0.237}
+    yield "one_cycle_linear", "one_cycle", {**one_cycle, "anneal_strategy": "linear", "div_factor": 10.0}
+    yield "one_cycle_three", "one_cycle", {**one_cycle, "three_phase": True, "final_div_factor": 100.0}
+    yield "one_cycle_three_half", "one_cycle", {**one_cycle, "three_phase": True, "pct_start": 0.5,
+                                                "anneal_strategy": "linear"}
+    yield "one_cycle_no_rise", "one_cycle", {**one_cycle, "pct_start": 0.0}
+    yield "one_cycle_no_fall", "one_cycle", {**one_cycle, "pct_start": 1.0}
+
+
+def floor_cases():
+    """(keys, eta_min): the reference has no floor; the part above it is a run from BASE - eta_min."""
+    yield {"power": 1.0, "total_iters": 100}, 0.02
+    yield {"power": 3.0, "total_iters": 60}, 0.001
+
+
+LONG = 100
+LONG_WARM_UP = {"start_factor": 0.01, "end_factor": 1.0, "total_iters": 20}
+
 WARM_UPS = [
     {"start_factor": 0.1, "end_factor": 1.0, "total_iters": 5},
     {"start_factor": 1 / 3, "end_factor": 1.0, "total_iters": 4},
@@ -115,6 +160,18 @@ def main():
                 scheduler = with_warm_up(kind, keys, warm_up, opt)
                 rates = sequence(opt, scheduler, [None] * (calls + warm_up["total_iters"]))
                 add(f"{name}_warm_up_{warm_up['total_iters']}", kind, keys, rates, warm_up=warm_up)
+    for name, kind, keys in long_cases():
+        opt = optimizer()
+        add(name, kind, keys, sequence(opt, build(kind, keys, opt), [None] * (LONG - 1)))
+        opt = optimizer()
+        scheduler = with_warm_up(kind, keys, LONG_WARM_UP, opt)
+        rates = sequence(opt, scheduler, [None] * (LONG - 1 + LONG_WARM_UP["total_iters"]))
+        add(f"{name}_warm_up", kind, keys, rates, warm_up=LONG_WARM_UP)
+    for keys, floor in floor_cases():
+        opt = optimizer(BASE - floor)
+        rates = sequence(opt, build("polynomial", keys, opt), [None] * (LONG - 1))
+        rates = [floor + rate for rate in rates]
+        add(f"polynomial_floor_{floor}", "polynomial", {**keys, "eta_min": floor}, rates)
     for name, keys, metrics in plateau_cases():
         opt = optimizer()
         rates = sequence(opt, build("reduce_on_plateau", keys, opt), metrics)
