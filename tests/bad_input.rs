@@ -278,7 +278,9 @@ fn a_loss_that_is_not_finite() {
     let run = tiny.runs().pop().unwrap();
     assert_eq!(status(&run), "diverged");
     let note = std::fs::read_to_string(run.join("crash.txt")).unwrap();
-    for part in ["epoch: 1\n", "step: 1\n", "last good checkpoint: none", "the loss `arcface` is NaN"] {
+    for part in
+        ["epoch: 1\n", "step: 1\n", "last good checkpoint: none", "the loss `arcface` is NaN"]
+    {
         assert!(note.contains(part), "{part:?} in {note}");
     }
     assert!(find(&run, Name::Latest).is_err());

@@ -164,7 +164,7 @@ fn one_failure_among_several_experiments() {
     let tiny = Tiny::new();
     tiny.write("a.toml", "base = \"tiny.toml\"\n[optimizer]\nlr = 1e30\n");
     tiny.write("b.toml", "base = \"tiny.toml\"\n");
-    tiny.run(&["a.toml", "b.toml", "-q", "--epochs", "1"]).exits(1).says(&["the loss is NaN"]);
+    tiny.run(&["a.toml", "b.toml", "-q", "--epochs", "1"]).exits(1).says(&["the loss `arcface` is NaN"]);
     for (name, expected) in [("a", "diverged"), ("b", "finished")] {
         let run = tiny.path("results").join(name).read_dir().unwrap().next().unwrap().unwrap();
         assert_eq!(status(&run.path()), expected);
@@ -302,7 +302,7 @@ fn the_record_of_a_run_is_as_documented() {
         assert!(run.join(file).is_file(), "{file}");
     }
     let head = |file: &str| csv(&run.join(file))[0].join(",");
-    assert_eq!(head("steps.csv"), "step,epoch,loss,lr,images_per_second,accuracy,grad_norm");
+    assert_eq!(head("steps.csv"), "step,epoch,loss,lr,images_per_second,accuracy,grad_norm,embedding_norm,target_cosine,top_cosine");
     assert!(head("epochs.csv").starts_with("epoch,train_loss,train_accuracy,val_loss,val_acc"));
     assert_eq!(head("eval.csv"), "epoch,checkpoint,set,metric,value,std");
     let evaluated = column(&run.join("eval.csv"), "checkpoint");
@@ -312,6 +312,24 @@ fn the_record_of_a_run_is_as_documented() {
 }
 
 /// The experiments that come with the program.
+/// A validation image for each identity makes no pair; a second one does.
+#[test]
+fn losses_over_pairs_are_validated_on_pairs_only() {
+    let pairs = ["--set", "loss.kind=triplet", "--set", "sampler.kind=pk", "--set"];
+    let tiny = Tiny::new();
+    let single = [&pairs[..], &["sampler.images_per_identity=2"]].concat();
+    let run = tiny.train("single", &single);
+    assert!(column(&run.join("epochs.csv"), "val_loss").iter().all(String::is_empty));
+    let log = std::fs::read_to_string(run.join("log.txt")).unwrap();
+    assert!(log.contains("of 8 identities have two validation images or more"), "{log}");
+    assert!(log.contains("watch the epoch's mean training loss"), "{log}");
+
+    let double = [&single[..], &["--set", "data.validation=0.25"]].concat();
+    let run = tiny.train("double", &double);
+    let losses = column(&run.join("epochs.csv"), "val_loss");
+    assert!(losses.iter().all(|loss| loss.parse::<f64>().unwrap() > 0.0), "{losses:?}");
+}
+
 #[test]
 fn every_experiment_of_the_repository_loads() {
     let tiny = Tiny::new();

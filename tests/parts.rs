@@ -63,6 +63,17 @@ fn every_example_loads_and_every_part_has_one() {
 }
 
 #[test]
+fn every_part_is_in_the_table_of_parts() {
+    for family in arcrun::config::families() {
+        let row = row(family.name);
+        for kind in &family.kinds {
+            let named = row.contains(&format!("`{}`", kind.name));
+            assert!(named, "README's row of {} lacks `{}`", family.name, kind.name);
+        }
+    }
+}
+
+#[test]
 fn every_part_has_a_fixture() {
     for family in [LossConfig::family(), OptimizerConfig::family(), SchedulerConfig::family()] {
         let cases = read(&format!("tests/fixtures/{}/cases.json", family.name));

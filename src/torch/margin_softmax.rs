@@ -103,3 +103,79 @@ pub fn loss(inputs: &Inputs<'_>) -> Result<Tensor> {
     unsafe { ffi::check(ffi::arcrun_margin_softmax(raw, loss_b.as_ptr().cast_mut()))? };
     Ok(loss_b)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::{Device, Kind};
+
+    /// Loss and gradients over weights that lie in memory as they are given.
+    fn run(weight: Tensor, normalize: bool) -> (f64, Tensor, Tensor) {
+        let weight = weight.set_requires_grad(true);
+        tch::manual_seed(1);
+        let options = (Kind::Double, Device::Cpu);
+        let embedding = Tensor::randn([6, weight.size()[1]], options);
+        let embedding = &embedding / embedding.norm_scalaropt_dim(2.0, [1i64].as_slice(), true);
+        let embedding = embedding.set_requires_grad(true);
+        let labels = Tensor::from_slice(&[0i64, 1, 2, 0, 1, 2]);
+        let cosines = cosines(&embedding, &weight, 1, normalize).unwrap();
+        let target = cosines.cosine_bc.gather(1, &labels.unsqueeze(1), false).squeeze_dim(1);
+        let loss_b = loss(&Inputs {
+            embedding_bd: &embedding,
+            weight_rd: &weight,
+            scale_b: &target.full_like(16.0),
+            cosines: &cosines,
+            labels_b: &labels,
+            moved_b: &(&target - 0.2),
+            slope_b: &target.ones_like(),
+            hard: None,
+            clip: 0.0,
+        })
+        .unwrap();
+        let mean = loss_b.mean(Kind::Double);
+        mean.backward();
+        (mean.double_value(&[]), embedding.grad(), weight.grad())
+    }
+
+    /// Contiguous weights on the CPU take a loop of our own, all others (and CUDA) libtorch's
+    /// operations; rows of 19 leave a rest beside the loop's eight lanes.
+    #[test]
+    fn both_ways_to_project_the_gradient_agree() {
+        tch::manual_seed(2);
+        let weight = Tensor::randn([5, 19], (Kind::Double, Device::Cpu)) * 7.0;
+        // A row below the smallest norm that counts.
+        tch::no_grad(|| {
+            let _ = weight.get(4).g_mul_scalar_(1e-16);
+        });
+        let scattered = weight.tr().contiguous().tr();
+        assert!(weight.is_contiguous() && !scattered.is_contiguous());
+        let (ours, theirs) = (run(weight.copy(), true), run(scattered, true));
+        assert!((ours.0 - theirs.0).abs() < 1e-12);
+        for (ours, theirs) in [(ours.1, theirs.1), (ours.2, theirs.2)] {
+            let largest = theirs.abs().max().double_value(&[]);
+            let difference = (ours - theirs).abs().max().double_value(&[]);
+            assert!(difference <= 1e-13 * largest, "{difference} of {largest}");
+        }
+    }
+
+    /// The gradient of a direction has no part along the row.
+    #[test]
+    fn the_gradient_is_across_the_weights() {
+        tch::manual_seed(3);
+        let weight = Tensor::randn([5, 19], (Kind::Double, Device::Cpu));
+        let along = |gradient: &Tensor| {
+            let dots = (gradient * &weight).sum_dim_intlist([1i64].as_slice(), false, Kind::Double);
+            dots.abs().max().double_value(&[])
+        };
+        assert!(along(&run(weight.copy(), true).2) < 1e-13);
+        assert!(along(&run(weight.copy(), false).2) > 1e-3);
+    }
+
+    #[test]
+    fn shapes_that_do_not_fit_are_an_error() {
+        let options = (Kind::Float, Device::Cpu);
+        let refused =
+            cosines(&Tensor::zeros([2, 3], options), &Tensor::zeros([4, 5], options), 1, true);
+        assert!(refused.is_err());
+    }
+}

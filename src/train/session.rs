@@ -89,12 +89,15 @@ pub fn prepare(
     let experiment = &plan.experiment;
     let counter = Counter::new("drawing faces", verbosity == Verbosity::Quiet);
     let datasets = &experiment.paths.datasets;
-    let splits = data::open(&experiment.data, datasets, experiment.seed, &|done, total| {
+    let mut splits = data::open(&experiment.data, datasets, experiment.seed, &|done, total| {
         counter.set(done, total);
         !stop.is_set()
     })?;
     counter.finish();
     let mut notes = splits.notes.clone();
+    if experiment.loss.needs().pairs {
+        notes.extend(keep_pairs(&mut splits));
+    }
     let said = experiment.sampler.check(&splits.train, experiment.train.batch_size);
     notes.extend(said.map_err(|no| plan.error(no.key, no.message, &no.help))?);
     let evaluate::Sets { sets, notes: said } = evaluate::prepare(
@@ -123,6 +126,31 @@ pub fn prepare(
         written: 0,
     };
     Ok(Prepared { splits, evaluation, notes })
+}
+
+/// A loss over pairs says nothing of an identity with a single validation image: leaves those out,
+/// and the validation where fewer than two identities remain. Returns what is to be said aloud.
+fn keep_pairs(splits: &mut Splits) -> Option<String> {
+    let validation = splits.validation.as_mut().filter(|set| !set.is_empty())?;
+    let counts = validation.images_per_identity();
+    let present = counts.iter().filter(|&&count| count > 0).count();
+    let kept = counts.iter().filter(|&&count| count > 1).count();
+    if kept == present && kept > 1 {
+        return None;
+    }
+    validation.items.retain(|item| counts[item.label as usize] > 1);
+    let single = present - kept;
+    if kept > 1 {
+        return Some(format!(
+            "{single} of {present} identities have a single validation image and are left out of the \
+             validation: the loss needs pairs"
+        ));
+    }
+    splits.validation = None;
+    Some(format!(
+        "{kept} of {present} identities have two validation images or more, too few for a loss over \
+         pairs: nothing is validated"
+    ))
 }
 
 pub fn workers(plan: &Plan) -> usize {

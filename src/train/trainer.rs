@@ -247,6 +247,10 @@ impl Trainer<'_> {
     /// Mean loss and accuracy on the validation images; None where there are none.
     fn validate(&mut self) -> Result<Option<(f64, f64)>> {
         let Some(loader) = &self.validation else { return Ok(None) };
+        // A loss that draws at random draws the same after a resume right before the validation.
+        tch::manual_seed(
+            derive(self.plan.experiment.seed, Stream::Step, 1, self.progress.step) as i64
+        );
         let (mut loss, mut correct, mut seen) = (0.0, 0, 0);
         let counter = Counter::new("validating", self.evaluation.quiet);
         for batch in loader.epoch(0, 0) {
