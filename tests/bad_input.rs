@@ -286,6 +286,57 @@ fn a_loss_that_is_not_finite() {
     assert!(find(&run, Name::Latest).is_err());
 }
 
+/// No step comes after the last one to notice: the look at the weights before a checkpoint does.
+#[test]
+fn a_divergence_in_the_last_step() {
+    let last = ["tiny.toml", "--set", "train.max_steps=1", "--set", "scheduler.warmup.steps=0"];
+    let pairs = [
+        "--set",
+        "loss.kind=triplet",
+        "--set",
+        "sampler.kind=pk",
+        "--set",
+        "sampler.images_per_identity=2",
+    ];
+    let says = "the norm of the weights is inf after step 1 (epoch 1)";
+    for settings in [&[][..], &pairs] {
+        let tiny = Tiny::new();
+        let args = [&last[..], &["--set", "lr=1e30"], settings].concat();
+        tiny.run(&args).exits(3).says(&[says, "help: "]);
+        let run = tiny.runs().pop().unwrap();
+        assert_eq!(status(&run), "diverged", "{says}");
+        assert!(find(&run, Name::MinLoss).is_err(), "{says}: min-loss was written");
+    }
+}
+
+#[test]
+fn a_sum_that_is_not_one() {
+    let part = "loss.parts.a";
+    refused(&["--set", "loss.kind=sum"], &["`loss.parts`", "needs a loss of weight above 0"]);
+    refused(
+        &["--set", "loss.kind=sum", "--set", &format!("{part}.weight=2")],
+        &["`loss.parts.a.loss`", "needs a `kind`"],
+    );
+    refused(
+        &["--set", "loss.kind=sum", "--set", &format!("{part}.loss.kind=triplet")],
+        &["`sampler.kind`", "the loss \"sum\"", "sampler.kind = \"pk\""],
+    );
+    refused(
+        &["--set", "loss.kind=sum", "--set", &format!("{part}.loss.kind=clip")],
+        &["`loss.kind`", "compares images with texts"],
+    );
+}
+
+#[test]
+fn numbers_that_float32_does_not_know() {
+    for key in ["loss.scale", "optimizer.lr", "train.clip_grad_value"] {
+        let setting = format!("{key}=1e300");
+        refused(&["--set", &setting], &[key, "float32"]);
+    }
+    refused(&["--set", "loss.kind=sphereface", "--set", "loss.margin=2.5"], &["an integer"]);
+    refused(&["--set", "loss.margin=4"], &["`loss.margin`", "between 0 and"]);
+}
+
 /// Files may not grow past a size that the records stay below and the checkpoint does not: what a
 /// full disk does, with another error number.
 #[test]

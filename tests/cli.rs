@@ -164,7 +164,9 @@ fn one_failure_among_several_experiments() {
     let tiny = Tiny::new();
     tiny.write("a.toml", "base = \"tiny.toml\"\n[optimizer]\nlr = 1e30\n");
     tiny.write("b.toml", "base = \"tiny.toml\"\n");
-    tiny.run(&["a.toml", "b.toml", "-q", "--epochs", "1"]).exits(1).says(&["the loss `arcface` is NaN"]);
+    tiny.run(&["a.toml", "b.toml", "-q", "--epochs", "1"])
+        .exits(1)
+        .says(&["the loss `arcface` is NaN"]);
     for (name, expected) in [("a", "diverged"), ("b", "finished")] {
         let run = tiny.path("results").join(name).read_dir().unwrap().next().unwrap().unwrap();
         assert_eq!(status(&run.path()), expected);
@@ -302,7 +304,10 @@ fn the_record_of_a_run_is_as_documented() {
         assert!(run.join(file).is_file(), "{file}");
     }
     let head = |file: &str| csv(&run.join(file))[0].join(",");
-    assert_eq!(head("steps.csv"), "step,epoch,loss,lr,images_per_second,accuracy,grad_norm,embedding_norm,target_cosine,top_cosine");
+    assert_eq!(
+        head("steps.csv"),
+        "step,epoch,loss,lr,images_per_second,accuracy,grad_norm,embedding_norm,target_cosine,top_cosine"
+    );
     assert!(head("epochs.csv").starts_with("epoch,train_loss,train_accuracy,val_loss,val_acc"));
     assert_eq!(head("eval.csv"), "epoch,checkpoint,set,metric,value,std");
     let evaluated = column(&run.join("eval.csv"), "checkpoint");

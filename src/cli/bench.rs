@@ -82,11 +82,22 @@ pub fn step(args: &BenchStepArgs) -> Result<()> {
 
 /// The experiment, with threads and determinism set.
 fn plan(args: &BenchStepArgs) -> Result<Plan> {
-    let BenchStepArgs { experiment, steps, warm_up: _, classes, json: _, settings } = args;
+    let BenchStepArgs { experiment, steps, warm_up, classes, json: _, settings } = args;
     let loaded: Loaded = load(&request(experiment, settings))?;
     let plan = Plan::new(loaded)?;
     if *steps == 0 || *classes == 0 {
         return Err(Error::input("--steps and --classes need at least 1"));
+    }
+    if *steps > 1_000_000 || *warm_up > 1_000_000 {
+        return Err(Error::input("--steps and --warm-up are at most 1,000,000"));
+    }
+    // What cannot be had ends libtorch; the weights alone are asked for first.
+    let shape = [*classes as i64, loaded_dim(&plan)];
+    if classes.checked_mul(shape[1] as usize).is_none_or(|size| size > 1 << 40)
+        || Tensor::f_empty(shape, (Kind::Float, plan.device)).is_err()
+    {
+        let message = format!("there is no memory for --classes {classes} x {} weights", shape[1]);
+        return Err(Error::input(message).help("lower --classes or head.embedding_dim"));
     }
     let train = &plan.experiment.train;
     if train.threads > 0 {
@@ -94,6 +105,10 @@ fn plan(args: &BenchStepArgs) -> Result<Plan> {
     }
     determinism::set(train.deterministic)?;
     Ok(plan)
+}
+
+fn loaded_dim(plan: &Plan) -> i64 {
+    plan.experiment.head.embedding_dim as i64
 }
 
 /// Forward and backward of the experiment's loss on normal embeddings [B, D]; of a batch, every

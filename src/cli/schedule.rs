@@ -15,6 +15,9 @@ use crate::train::session::prepare;
 use crate::train::signals::StopFlag;
 use crate::{Error, Result};
 
+/// Longer trainings take long to draw and are a slip of the keyboard.
+const MOST_STEPS: usize = 10_000_000_000;
+
 /// Points.
 const SIZE: (u32, u32) = (800, 440);
 
@@ -31,6 +34,12 @@ pub fn plot(
     verbosity: Verbosity,
 ) -> Result<()> {
     Format::of(picture)?;
+    if let Some(folder) = picture.parent().filter(|folder| !folder.as_os_str().is_empty())
+        && !folder.is_dir()
+    {
+        let message = format!("there is no folder {} for the picture", folder.display());
+        return Err(Error::input(message).help("create it first"));
+    }
     // No step is taken: a machine without the experiment's GPU can draw too.
     let settings = Settings {
         device: settings.device.clone().or_else(|| Some("cpu".into())),
@@ -44,6 +53,10 @@ pub fn plot(
     };
     let (train, scheduler) = (&plan.experiment.train, &plan.experiment.scheduler);
     let horizon = Horizon::new(steps_per_epoch, train.epochs, train.max_steps);
+    if horizon.steps > MOST_STEPS {
+        let message = format!("{} steps are too many to draw", horizon.steps);
+        return Err(Error::input(message).help("lower train.epochs or set train.max_steps"));
+    }
     let chart = chart::chart(&plan.name, scheduler, plan.experiment.optimizer.lr(), horizon);
     chart.save(picture, SIZE.0, SIZE.1).map_err(Error::into_input)?;
     say(&format!("{}: {}, {}\n", picture.display(), chart.title, chart::length(horizon)))

@@ -36,8 +36,9 @@ impl Field for f64 {
             Value::Num(_, number) => number.to_i128().map(|integer| integer as f64),
             _ => return at.wrong_type("a number", value),
         };
-        match number.filter(|number| number.is_finite()) {
-            None => at.wrong_type("a finite number", value),
+        // Networks compute in float32, which knows no larger ones.
+        match number.filter(|number| number.abs() <= f64::from(f32::MAX)) {
+            None => at.wrong_type("a finite number of float32's range (up to 3.4e38)", value),
             number => number,
         }
     }

@@ -73,9 +73,18 @@ fn normalised(embeddings: &[f32], dim: usize, set: &PairSet) -> Result<Vec<f64>>
     for (embedding, image) in embeddings.chunks(dim).zip(images) {
         let norm = embedding.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
         if !norm.is_finite() || norm == 0.0 {
-            let what = if norm == 0.0 { "all zeros" } else { "not finite" };
-            return Err(Error::failed(format!("the embedding of {} is {what}", image.display()))
-                .help("the network collapsed or diverged: no distance can be computed from it"));
+            let image = image.display();
+            let help = "no distance can be computed from it: lower optimizer.lr, or evaluate an \
+                        earlier checkpoint";
+            return Err(match norm == 0.0 {
+                true => Error::failed(format!(
+                    "the network collapsed: the embedding of {image} is all zeros"
+                )),
+                false => Error::diverged(format!(
+                    "the network diverged: the embedding of {image} is not finite"
+                )),
+            }
+            .help(help));
         }
         unit.extend(embedding.iter().map(|&x| f64::from(x) / norm));
     }

@@ -12,7 +12,7 @@ crate::config_struct! {
         /// Its factor in the sum.
         pub weight: f64 = 1.0, non_negative();
         /// The loss.
-        pub loss: LossConfig = LossConfig::default();
+        pub loss: LossConfig = LossConfig::Sum(Sum::default());
     }
 }
 
@@ -66,9 +66,20 @@ impl LossPart for Sum {
             wrong.push(("parts".to_string(), message.to_string()));
         }
         for (name, part) in &self.parts {
-            if name.is_empty() || name.contains(['.', ',', '/', '"']) {
-                let message = "is no name for a column: leave out dots, commas, slashes and quotes";
-                wrong.push((format!("parts.{name}"), message.to_string()));
+            let odd = |c: char| c.is_control() || ['.', ',', '/', '"'].contains(&c);
+            if name.trim().is_empty() || name.contains(odd) {
+                let message = format!(
+                    "has a part named {name:?}, which is no name for a column: give it letters and \
+                     digits, no dots, commas, slashes, quotes or line breaks"
+                );
+                wrong.push(("parts".to_string(), message));
+                continue;
+            }
+            // What a part is that states no loss.
+            if part.loss == LossConfig::Sum(Sum::default()) {
+                let message = "needs a `kind`: which loss this part is".to_string();
+                wrong.push((format!("parts.{name}.loss"), message));
+                continue;
             }
             for (key, message) in part.loss.validate() {
                 wrong.push((format!("parts.{name}.loss.{key}"), message));

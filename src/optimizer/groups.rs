@@ -97,6 +97,11 @@ impl Groups {
     pub fn validate(&self, frozen: bool) -> Vec<(String, String)> {
         let mut wrong = Vec::new();
         for (name, rule) in &self.rules {
+            if name.trim().is_empty() || name.contains(char::is_control) {
+                let message = format!("has a rule named {name:?}: give it letters and digits");
+                wrong.push(("rules".to_string(), message));
+                continue;
+            }
             if let Err(error) = glob::Pattern::new(&rule.r#match) {
                 let message = format!("is {:?}, which is no pattern: {error}", rule.r#match);
                 wrong.push((format!("rules.{name}.match"), message));

@@ -33,9 +33,12 @@ pub struct StepOutcome {
 }
 
 impl StepOutcome {
-    /// The loss, or a gradient that no scaler watches over, stopped being finite.
+    /// The loss, the embeddings (which a loss over pairs can hide) or a gradient that no scaler
+    /// watches over stopped being finite.
     pub fn diverged(&self) -> bool {
-        !self.loss.is_finite() || (!self.grad_norm.is_finite() && !self.skipped)
+        !self.loss.is_finite()
+            || !self.embedding_norm.is_finite()
+            || (!self.grad_norm.is_finite() && !self.skipped)
     }
 }
 

@@ -15,11 +15,16 @@ use crate::plan::Plan;
 use crate::random::{Stream, derive};
 use crate::record::{EpochRow, Event, Recorder, StepRow};
 use crate::scheduler::Scheduler;
+use crate::torch::fused;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tch::Tensor;
+
+/// What to do about a training that diverged.
+const REMEDY: &str = "try a lower optimizer.lr, a warm-up (scheduler.warmup.epochs), or \
+                      train.clip_grad_norm = 5.0";
 
 /// Everything a run consists of once it is built.
 pub struct Trainer<'a> {
@@ -167,17 +172,42 @@ impl Trainer<'_> {
         } else {
             format!("the loss `{kind}` is {} although the embeddings are finite", outcome.loss)
         };
+        // A sum is told by its part.
+        let part = |name: &&String| name.ends_with(".loss");
+        let parts = self.loss_columns.iter().zip(&outcome.values);
+        let parts = parts.filter(|(name, value)| part(name) && !value.is_finite());
+        let parts: String = parts.map(|(name, value)| format!(", its {name} {value}")).collect();
         let (step, epoch) = (self.progress.step + 1, self.progress.epoch + 1);
-        Error::diverged(format!("{what} in step {step} (epoch {epoch}, learning rate {lr:e})"))
-            .help(
-                "try a lower optimizer.lr, a warm-up (scheduler.warmup.epochs), or \
-             train.clip_grad_norm = 5.0",
-            )
+        let message = format!("{what}{parts} in step {step} (epoch {epoch}, learning rate {lr:e})");
+        Error::diverged(message).help(match step {
+            1 => {
+                "no weight has been moved yet: look at the keys of [loss] (scale, margin, \
+                  temperature), at preprocess.mean and preprocess.std, and at pretrained weights"
+            }
+            _ => REMEDY,
+        })
+    }
+
+    /// # Errors
+    /// `Diverged` where the last steps left weights that are not finite: such a state is not worth a
+    /// checkpoint, least of all the one of least loss.
+    fn check_weights(&self) -> Result<()> {
+        let weights: Vec<Tensor> =
+            self.model.parameters().into_values().map(|weight| weight.detach()).collect();
+        let norm = fused::grad_norm(&weights)?.double_value(&[]);
+        if norm.is_finite() {
+            return Ok(());
+        }
+        let Progress { step, epoch, .. } = self.progress;
+        let message =
+            format!("the norm of the weights is {norm} after step {step} (epoch {})", epoch + 1);
+        Err(Error::diverged(message).help(REMEDY))
     }
 
     /// Validation, evaluation, the epoch's row, the checkpoint.
     fn end_epoch(&mut self) -> Result<()> {
         self.report_skipped()?;
+        self.check_weights()?;
         let experiment = &self.plan.experiment;
         let begun = Instant::now();
         let validation = self.validate()?;
@@ -264,6 +294,18 @@ impl Trainer<'_> {
             let _no_grad = tch::no_grad_guard();
             let forward = self.stepper.forward(&mut self.model, &images, &labels, false)?;
             let scalars = forward.scalars();
+            if !scalars.monitored.is_finite() || !scalars.embedding_norm.is_finite() {
+                let Progress { step, epoch, .. } = self.progress;
+                let kind = self.plan.experiment.loss.kind();
+                let message = format!(
+                    "in the validation after step {step} (epoch {}) the loss `{kind}` is {}, the mean \
+                     norm of the embeddings {}",
+                    epoch + 1,
+                    scalars.loss,
+                    scalars.embedding_norm
+                );
+                return Err(Error::diverged(message).help(REMEDY));
+            }
             loss += scalars.monitored * batch.len() as f64;
             correct += scalars.correct;
             seen += batch.len();
@@ -310,6 +352,7 @@ impl Trainer<'_> {
     }
 
     fn save(&mut self) -> Result<()> {
+        self.check_weights()?;
         self.recorder.flush()?;
         let begun = Instant::now();
         let snapshot = self.snapshot();
