@@ -240,7 +240,10 @@ fn the_command_with_wrong_input() {
     for (command, says) in [
         (plot(&["lr.gif"]), &["cannot draw lr.gif", "in .png or .svg"][..]),
         (plot(&["lr"]), &["in .png or .svg"]),
-        (plot(&["none/lr.png", "--steps-per-epoch", "5"]), &["cannot write none/lr.png"]),
+        (
+            plot(&["none/lr.png", "--steps-per-epoch", "5"]),
+            &["there is no folder none", "create it first"],
+        ),
         (plot(&["lr.png", "--steps-per-epoch", "0"]), &["--steps-per-epoch"]),
         (plot(&["lr.png", "--set", "scheduler.knd=step"]), &["scheduler"]),
         (vec!["parts", "scheduler", "tiny.toml"], &["--plot"]),
