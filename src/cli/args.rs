@@ -105,6 +105,13 @@ pub enum Command {
         #[command(flatten)]
         settings: Settings,
     },
+    /// Draws what runs recorded.
+    #[command(subcommand)]
+    Plot(PlotCommand),
+    /// Makes one self-contained HTML page of a run, or of several to compare.
+    Report(ReportArgs),
+    /// Uploads to W&B what was logged offline; safe to repeat.
+    Sync(SyncArgs),
     /// Makes data sets.
     #[command(subcommand)]
     Data(DataCommand),
@@ -129,6 +136,53 @@ pub struct PartsArgs {
     pub steps_per_epoch: Option<u32>,
     #[command(flatten)]
     pub settings: Settings,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PlotCommand {
+    /// Loss, accuracy, learning rate and throughput over the training.
+    Curves(PlotArgs),
+    /// ROC and score histograms of the evaluation sets.
+    Roc(PlotArgs),
+    /// Embeddings and class centres over the epochs: PNG, GIF and an interactive page.
+    Embeddings(PlotEmbeddingsArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct PlotArgs {
+    /// Run folders; several are drawn over each other.
+    #[arg(required = true, value_name = "RUN_DIR")]
+    pub runs: Vec<PathBuf>,
+    /// The folder for the pictures, instead of the run's plots/.
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct PlotEmbeddingsArgs {
+    /// Run folders; several are drawn side by side.
+    #[arg(required = true, value_name = "RUN_DIR")]
+    pub runs: Vec<PathBuf>,
+    /// The folder for the pictures, instead of the run's plots/.
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Run folders.
+    #[arg(required = true, value_name = "RUN_DIR")]
+    pub runs: Vec<PathBuf>,
+    /// The page to write, instead of report.html in the run's folder.
+    #[arg(long, value_name = "FILE.html")]
+    pub output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct SyncArgs {
+    /// Run folders.
+    #[arg(required = true, value_name = "RUN_DIR")]
+    pub runs: Vec<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,7 +1,7 @@
 //! `run check` and `--dry-run`: everything up to the first training step.
 
 use super::args::{Settings, experiment_files};
-use super::{report, request, say};
+use super::{print_error, request, say};
 use crate::config::{Loaded, load};
 use crate::data::{Loader, LoaderOptions};
 use crate::evaluate::Absent;
@@ -26,7 +26,7 @@ pub fn check(patterns: &[String], settings: &Settings) -> Result<()> {
         match result {
             Ok(text) => say(&text)?,
             Err(error) => {
-                report(&error);
+                print_error(&error);
                 wrong += 1;
             }
         }

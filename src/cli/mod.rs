@@ -6,9 +6,12 @@ mod check;
 mod eval;
 pub mod explain;
 pub mod parts;
+mod plot;
 pub mod progress;
+mod report;
 mod schedule;
 mod spelling;
+mod sync;
 mod synth;
 
 use crate::config::{Experiment, Field, Loaded, Request, families, load};
@@ -17,7 +20,10 @@ use crate::record::Verbosity;
 use crate::train::signals::StopFlag;
 use crate::train::{self, Continue};
 use crate::{Error, Result};
-use args::{BenchCommand, Cli, Command, ContinueFrom, DataCommand, PartsArgs, Settings, TrainArgs};
+use args::{
+    BenchCommand, Cli, Command, ContinueFrom, DataCommand, PartsArgs, PlotCommand, Settings,
+    TrainArgs,
+};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -41,14 +47,14 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            report(&error);
+            print_error(&error);
             ExitCode::from(error.exit_code())
         }
     }
 }
 
 /// An error with its remedy, on stderr.
-fn report(error: &Error) {
+fn print_error(error: &Error) {
     match error {
         Error::Config(diagnostics) => eprintln!("{diagnostics}"),
         Error::Input { message, help }
@@ -81,6 +87,13 @@ fn dispatch(cli: Cli) -> Result<()> {
         Some(Command::Eval { target, checkpoint, output, settings }) => {
             eval::eval(&target, checkpoint.as_deref(), output.as_deref(), &settings, verbosity)
         }
+        Some(Command::Plot(PlotCommand::Curves(options))) => plot::curves::curves(&options),
+        Some(Command::Plot(PlotCommand::Roc(options))) => plot::roc::roc(&options),
+        Some(Command::Plot(PlotCommand::Embeddings(options))) => {
+            plot::embeddings::embeddings(&options, verbosity)
+        }
+        Some(Command::Report(options)) => report::report(&options, verbosity),
+        Some(Command::Sync(options)) => sync::sync(&options, verbosity),
         Some(Command::Data(DataCommand::Synth(options))) => synth::synth(&options, verbosity),
         Some(Command::Bench(BenchCommand::Step(options))) => bench::step(&options),
         Some(Command::Bench(BenchCommand::Loss(options))) => bench::loss(&options),
@@ -164,7 +177,7 @@ fn train(args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
             Err(error @ Error::Stopped { .. }) => return Err(error),
             Err(error) if count == 1 => return Err(error),
             Err(error) => {
-                report(&error);
+                print_error(&error);
                 failures.push(error.exit_code());
             }
         }
@@ -188,6 +201,6 @@ fn all<T>(files: &[PathBuf], each: impl Fn(&Path) -> Result<T>) -> Result<Vec<T>
         }
     }
     let Some(last) = bad.pop() else { return Ok(good) };
-    bad.iter().for_each(report);
+    bad.iter().for_each(print_error);
     Err(last)
 }
