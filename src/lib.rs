@@ -22,5 +22,6 @@ pub mod record;
 pub mod scheduler;
 pub mod torch;
 pub mod train;
+pub mod wandb;
 
 pub use error::{Error, Result};

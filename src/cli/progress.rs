@@ -2,6 +2,31 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+/// For work of unknown length: a spinner with what was done so far.
+#[derive(Clone)]
+pub struct Spinner(ProgressBar);
+
+impl Spinner {
+    pub fn new(what: &'static str, quiet: bool) -> Self {
+        let target =
+            if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let bar = ProgressBar::with_draw_target(None, target);
+        let style = ProgressStyle::with_template("{spinner} {msg}: {pos} records, {elapsed}");
+        let spinner = bar.with_style(style.expect("a valid template")).with_message(what);
+        spinner.enable_steady_tick(std::time::Duration::from_millis(200));
+        Spinner(spinner)
+    }
+
+    pub fn set(&self, done: usize) {
+        self.0.set_position(done as u64);
+    }
+
+    /// Takes it off the screen.
+    pub fn finish(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
 /// Hidden until something is counted, where stderr is no terminal, and when quiet.
 pub struct Counter(ProgressBar);
 

@@ -1,5 +1,6 @@
 //! The top-level tables that are not families of parts.
 
+use crate::wandb::Wandb;
 use std::path::PathBuf;
 
 crate::config_struct! {
@@ -86,29 +87,6 @@ crate::config_struct! {
     }
 }
 
-crate::config_choice! {
-    /// Whether a run is logged to Weights & Biases.
-    pub enum WandbMode {
-        /// Not at all.
-        Disabled = "disabled",
-        /// Into files, for a later upload.
-        Offline = "offline",
-        /// While it runs.
-        Online = "online",
-    }
-}
-
-crate::config_struct! {
-    /// Weights & Biases.
-    pub struct Wandb {
-        /// Only "disabled" so far.
-        pub mode: WandbMode = WandbMode::Disabled,
-            that("\"disabled\": this version does not log to W&B yet", |mode| {
-                *mode == WandbMode::Disabled
-            });
-    }
-}
-
 crate::config_struct! {
     /// What a run writes down about itself.
     pub struct Record {
@@ -164,10 +142,10 @@ mod tests {
     }
 
     #[test]
-    fn wandb_is_refused_until_it_works() {
-        assert!(load("[record.wandb]\nmode = \"disabled\"").is_ok());
-        let refused = load("[record.wandb]\nmode = \"online\"").unwrap_err().to_string();
-        assert!(refused.contains("does not log to W&B yet"), "{refused}");
+    fn a_project_that_wandb_refuses_is_refused() {
+        assert!(load("[record.wandb]\nproject = \"faces 1\"").is_ok());
+        let refused = load("[record.wandb]\nproject = \"a/b\"").unwrap_err().to_string();
+        assert!(refused.contains("`record.wandb.project`"), "{refused}");
     }
 
     #[test]

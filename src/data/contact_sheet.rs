@@ -20,6 +20,26 @@ pub fn write(batch: &Batch, columns: usize, output: &Path) -> Result<()> {
     })
 }
 
+/// The first `most` images of a batch as a PNG, with its width and height in pixels.
+///
+/// # Errors
+/// The picture can't be encoded.
+pub fn png(batch: &Batch, columns: usize, most: usize) -> Result<(Vec<u8>, u32, u32)> {
+    let count = batch.len().min(most);
+    let first = Batch {
+        images: batch.images[..3 * count * batch.height * batch.width].to_vec(),
+        labels: batch.labels[..count].to_vec(),
+        indices: batch.indices[..count].to_vec(),
+        ..*batch
+    };
+    let sheet = draw(&first, columns);
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    sheet
+        .write_to(&mut bytes, image::ImageFormat::Png)
+        .map_err(|e| Error::failed(format!("cannot encode a picture: {e}")))?;
+    Ok((bytes.into_inner(), sheet.width(), sheet.height()))
+}
+
 fn draw(batch: &Batch, columns: usize) -> image::RgbImage {
     const MARGIN: usize = 2;
     let columns = columns.clamp(1, batch.len().max(1));

@@ -204,6 +204,7 @@ impl Sink for Console {
                 let text = format!("checkpoint {names} at step {step} ({seconds:.2} s)");
                 self.say(Verbosity::Verbose, &text);
             }
+            Event::Image { .. } | Event::Histogram { .. } => {}
             Event::Notice(text) => self.say(Verbosity::Normal, text),
             Event::Warning(text) => self.say(Verbosity::Quiet, &format!("warning: {text}")),
             Event::RunEnded { .. } => {

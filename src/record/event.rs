@@ -46,6 +46,21 @@ pub enum Event {
         /// Time it took.
         seconds: f64,
     },
+    /// A picture of the step before.
+    Image {
+        key: String,
+        caption: String,
+        /// Pixels.
+        width: u32,
+        height: u32,
+        png: Vec<u8>,
+    },
+    /// Counts between edges, of which there is one more; of the step before.
+    Histogram {
+        key: String,
+        counts: Vec<u64>,
+        edges: Vec<f64>,
+    },
     Notice(String),
     Warning(String),
     RunEnded {

@@ -22,7 +22,7 @@ impl LogFile {
 }
 
 /// The event in one line; steps have their own file.
-fn line(event: &Event) -> Option<String> {
+pub(crate) fn line(event: &Event) -> Option<String> {
     Some(match event {
         Event::RunStarted { experiment, run, device, parameters, step } => {
             let verb =
@@ -30,7 +30,10 @@ fn line(event: &Event) -> Option<String> {
             let run = run.display();
             format!("{experiment} {verb} in {run} on {device}, {parameters} parameters")
         }
-        Event::EpochStarted { .. } | Event::Step(_) => return None,
+        Event::EpochStarted { .. }
+        | Event::Step(_)
+        | Event::Image { .. }
+        | Event::Histogram { .. } => return None,
         Event::EpochEnded(row) => super::console::epoch_line(row, None),
         Event::Evaluated { epoch, checkpoint, set, metrics } => {
             let scores = metrics.iter().map(super::console::score).collect::<Vec<_>>().join(", ");

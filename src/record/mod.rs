@@ -18,6 +18,7 @@ pub use csv_sink::{Columns, CsvSink};
 pub(crate) use event::number;
 pub use event::{EpochRow, Event, StepRow};
 pub use log_file::LogFile;
+pub(crate) use log_file::line as log_line;
 pub use run_dir::RunDir;
 pub use run_info::{Git, Parent, RunInfo, Status};
 
@@ -35,6 +36,11 @@ pub trait Sink: Send {
 
     /// Rows written so far, by file.
     fn rows(&self) -> Vec<(String, u64)> {
+        Vec::new()
+    }
+
+    /// What it has to say to all sinks since the last call.
+    fn heard(&mut self) -> Vec<Event> {
         Vec::new()
     }
 
@@ -66,7 +72,14 @@ impl Recorder {
     /// # Errors
     /// The first sink's that failed.
     pub fn emit(&mut self, event: &Event) -> Result<()> {
-        self.each(|sink| sink.on(event))
+        let told = self.each(|sink| sink.on(event));
+        told.and(self.pass_on())
+    }
+
+    /// Tells every sink what the sinks themselves have to say.
+    fn pass_on(&mut self) -> Result<()> {
+        let heard: Vec<Event> = self.sinks.iter_mut().flat_map(|sink| sink.heard()).collect();
+        heard.iter().map(|event| self.each(|sink| sink.on(event))).fold(Ok(()), Result::and)
     }
 
     pub fn notice(&mut self, text: impl Into<String>) -> Result<()> {
@@ -87,7 +100,8 @@ impl Recorder {
     }
 
     pub fn close(mut self) -> Result<()> {
-        self.each(|sink| sink.close())
+        let closed = self.each(|sink| sink.close());
+        closed.and(self.pass_on())
     }
 
     fn each(&mut self, tell: impl FnMut(&mut Box<dyn Sink>) -> Result<()>) -> Result<()> {

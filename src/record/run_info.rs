@@ -25,6 +25,19 @@ pub enum Status {
     Diverged,
 }
 
+impl Status {
+    /// The program's exit code.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Status::Finished => 0,
+            // Still running at its end: something went wrong.
+            Status::Failed | Status::Running => 1,
+            Status::Diverged => 3,
+            Status::Stopped => 75,
+        }
+    }
+}
+
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -43,6 +56,9 @@ pub struct Git {
     pub commit: String,
     /// Tracked files differ from the commit.
     pub dirty: bool,
+    /// Address of the remote `origin`, without a password in it.
+    #[serde(default)]
+    pub remote: Option<String>,
 }
 
 /// Where a forked run comes from.
@@ -165,7 +181,16 @@ fn git(folder: &Path) -> Option<Git> {
         |arguments: &[&str]| output(Command::new("git").arg("-C").arg(folder).args(arguments));
     let commit = ask(&["rev-parse", "--verify", "HEAD"])?.trim().to_owned();
     let changes = ask(&["status", "--porcelain", "--untracked-files=no"])?;
-    Some(Git { commit, dirty: !changes.trim().is_empty() })
+    let remote = ask(&["remote", "get-url", "origin"]).map(|url| without_password(url.trim()));
+    Some(Git { commit, dirty: !changes.trim().is_empty(), remote })
+}
+
+/// `https://name:secret@host/x` without what stands before the @.
+fn without_password(url: &str) -> String {
+    match url.split_once("://").map(|(scheme, rest)| (scheme, rest.split_once('@'))) {
+        Some((scheme, Some((user, host)))) if !user.contains('/') => format!("{scheme}://{host}"),
+        _ => url.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -206,8 +231,13 @@ mod tests {
         assert!(run("add a") && run("commit -m a"));
         let clean = git(folder).unwrap();
         assert_eq!((clean.commit.len(), clean.dirty), (40, false));
+        assert_eq!(clean.remote, None);
+        assert!(run("remote add origin https://me:secret@host/a/b"));
         std::fs::write(folder.join("a"), "2").unwrap();
-        assert!(git(folder).unwrap().dirty);
+        let changed = git(folder).unwrap();
+        assert!(changed.dirty);
+        assert_eq!(changed.remote.as_deref(), Some("https://host/a/b"));
+        assert_eq!(without_password("git@host:a/b@c"), "git@host:a/b@c");
     }
 
     #[test]

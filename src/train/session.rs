@@ -16,6 +16,7 @@ use crate::record::{
     Verbosity, crash_note, csv_file,
 };
 use crate::torch::{determinism, device, threads};
+use crate::wandb::{self, Environment, Mode, Settings, Timing, WandbSink};
 use crate::{Error, Result};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -49,6 +50,7 @@ pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
         println!("{} is finished: nothing to continue", run.display());
         return Ok(run.clone());
     }
+    let wandb = wandb_settings(plan)?;
     set_up_torch(plan, start.snapshot())?;
     let prepared = prepare(plan, options.verbosity, Absent::LeaveOut, stop)?;
     let labels = labels(&prepared.splits.train);
@@ -60,8 +62,19 @@ pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
         let model = Model::build(&plan.experiment, labels.names.len(), Device::Cpu);
         model.grouped(plan)?;
     }
-    let session = Session::open(plan, options, start, &prepared)?;
+    let opening = Opening { plan, options, prepared: &prepared, stop, wandb };
+    let session = Session::open(opening, start)?;
     session.train(plan, prepared, labels, stop, &options.sets)
+}
+
+/// Where the run is logged; None: W&B is switched off.
+///
+/// # Errors
+/// A `WANDB_*` variable that can't be used.
+pub fn wandb_settings(plan: &Plan) -> Result<Option<Settings>> {
+    let environment = Environment::of_process();
+    let settings = Settings::resolve(&plan.experiment.record.wandb, &environment, "")?;
+    Ok((settings.mode != Mode::Disabled).then_some(settings))
 }
 
 /// Threads and determinism, before the first tensor. A continued run keeps its thread count: the
@@ -165,6 +178,15 @@ pub fn labels(dataset: &Dataset) -> Labels {
     Labels { names, fingerprint: dataset.labels.fingerprint() }
 }
 
+/// What a run folder is opened for.
+struct Opening<'a> {
+    plan: &'a Plan,
+    options: &'a Options,
+    prepared: &'a Prepared,
+    stop: &'a StopFlag,
+    wandb: Option<Settings>,
+}
+
 /// An open run folder.
 struct Session {
     /// Holds the lock.
@@ -175,7 +197,8 @@ struct Session {
 
 impl Session {
     /// Makes or reopens the run folder. Everything that can't be written is found here.
-    fn open(plan: &Plan, options: &Options, start: Start, prepared: &Prepared) -> Result<Self> {
+    fn open(opening: Opening<'_>, start: Start) -> Result<Self> {
+        let Opening { plan, options, prepared, .. } = opening;
         let source = plan.file.parent().map(PathBuf::from).unwrap_or_default();
         let mut warnings = Vec::new();
         let mut eval_rows = 0;
@@ -226,7 +249,8 @@ impl Session {
         info.parent = parent.or(info.parent);
         info.versions.insert("libtorch".to_string(), crate::torch::version());
         let path = run.path().to_path_buf();
-        let result = Self::open_files(plan, options, &path, &info, &warnings, prepared);
+        let steps_before = snapshot.as_ref().map_or(0, |snapshot| snapshot.state.step);
+        let result = Self::open_files(opening, &path, &info, &warnings, steps_before);
         let (recorder, store) = result.map_err(|error| {
             // Perhaps nothing can be written at all: the error itself counts.
             info.end(Status::Failed, Some(error.to_string()));
@@ -237,13 +261,13 @@ impl Session {
     }
 
     fn open_files(
-        plan: &Plan,
-        options: &Options,
+        opening: Opening<'_>,
         path: &std::path::Path,
         info: &RunInfo,
         warnings: &[String],
-        prepared: &Prepared,
+        steps_before: u64,
     ) -> Result<(Recorder, Store)> {
+        let Opening { plan, options, prepared, stop, wandb } = opening;
         info.write(path)?;
         checkpoint::durable::write_file(&path.join("config.toml"), |out| {
             out.write_all(plan.experiment.to_toml().as_bytes())
@@ -262,6 +286,22 @@ impl Session {
             .with(LogFile::open(path)?)
             .with(CrashNote::open(path))
             .with(Console::new(options.verbosity));
+        if let Some(mut settings) = wandb {
+            if settings.display_name.is_empty() {
+                settings.display_name = format!("{}-{}", info.experiment, info.run);
+            }
+            // The last sink: what it waits for at the end keeps no other from closing.
+            recorder = recorder.with(WandbSink::open(wandb::Open {
+                settings,
+                run: path,
+                info,
+                config: &plan.experiment.to_toml(),
+                steps_before,
+                stop: stop.clone(),
+                timing: Timing::default(),
+                quiet: options.verbosity == Verbosity::Quiet,
+            })?);
+        }
         for text in warnings {
             recorder.warning(text)?;
         }

@@ -4,7 +4,7 @@
 use crate::{Error, Result};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Once, OnceLock};
 
 /// Exit code of a shell command that a second SIGINT ended.
 const INTERRUPTED: i32 = 130;
@@ -23,7 +23,13 @@ fn ignore_file_size_limit() {
 
 /// Whether a stop has been asked for.
 #[derive(Clone, Debug, Default)]
-pub struct StopFlag(Arc<AtomicBool>);
+pub struct StopFlag {
+    asked: Arc<AtomicBool>,
+    /// SIGTERM arrived.
+    terminated: Arc<AtomicBool>,
+    /// Who asked, where it was no signal.
+    by: Arc<OnceLock<&'static str>>,
+}
 
 impl StopFlag {
     /// Listens for the signals from now on.
@@ -31,19 +37,38 @@ impl StopFlag {
         let flag = StopFlag::default();
         FILE_SIZE_IGNORED.call_once(ignore_file_size_limit);
         // Order matters: the conditional exit looks at what the handler after it sets.
-        signal_hook::flag::register_conditional_shutdown(SIGINT, INTERRUPTED, flag.0.clone())
-            .and_then(|_| signal_hook::flag::register(SIGINT, flag.0.clone()))
-            .and_then(|_| signal_hook::flag::register(SIGTERM, flag.0.clone()))
+        signal_hook::flag::register_conditional_shutdown(SIGINT, INTERRUPTED, flag.asked.clone())
+            .and_then(|_| signal_hook::flag::register(SIGINT, flag.asked.clone()))
+            .and_then(|_| signal_hook::flag::register(SIGTERM, flag.asked.clone()))
+            .and_then(|_| signal_hook::flag::register(SIGTERM, flag.terminated.clone()))
             .map_err(|error| Error::failed(format!("cannot listen for signals: {error}")))?;
         Ok(flag)
     }
 
     pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Whether the system asked, as it does before it takes the machine away.
+    pub fn is_terminated(&self) -> bool {
+        self.terminated.load(Ordering::Relaxed)
+    }
+
+    /// Who asked.
+    pub fn by(&self) -> &'static str {
+        self.by.get().copied().unwrap_or("a signal")
     }
 
     /// Asks for a stop as a signal would.
     pub fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.asked.store(true, Ordering::Relaxed);
+    }
+
+    /// Asks for a stop on behalf of `by`, unless someone did already.
+    pub fn ask(&self, by: &'static str) {
+        if !self.is_set() {
+            let _ = self.by.set(by);
+            self.set();
+        }
     }
 }

@@ -9,13 +9,14 @@ use super::signals::StopFlag;
 use super::step::{StepOutcome, Stepper};
 use crate::checkpoint::{self, Labels, Name, Snapshot, State, Store, durable, find};
 use crate::cli::progress::Counter;
-use crate::data::{Batch, Loader};
+use crate::data::{Batch, Loader, contact_sheet};
 use crate::optimizer::Optimizer;
 use crate::plan::Plan;
 use crate::random::{Stream, derive};
 use crate::record::{EpochRow, Event, Recorder, StepRow};
 use crate::scheduler::Scheduler;
 use crate::torch::fused;
+use crate::wandb::Mode;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,9 @@ use tch::Tensor;
 /// What to do about a training that diverged.
 const REMEDY: &str = "try a lower optimizer.lr, a warm-up (scheduler.warmup.epochs), or \
                       train.clip_grad_norm = 5.0";
+
+/// Bars of a histogram.
+const BINS: i64 = 64;
 
 /// Everything a run consists of once it is built.
 pub struct Trainer<'a> {
@@ -98,6 +102,7 @@ impl Trainer<'_> {
             first_batch,
         })?;
         let every_steps = self.plan.experiment.checkpoint.every_steps as u64;
+        let count = self.train.batches_per_epoch() as u64;
         let batches = self.train.epoch(epoch as usize, first_batch as usize);
         let mut begun = Instant::now();
         for batch in batches {
@@ -109,11 +114,14 @@ impl Trainer<'_> {
             begun = Instant::now();
             if self.stop.is_set() {
                 return Err(Error::stopped(format!(
-                    "stopped by a signal after step {}",
+                    "stopped by {} after step {}",
+                    self.stop.by(),
                     self.progress.step
                 )));
             }
-            if every_steps > 0 && self.progress.step.is_multiple_of(every_steps) {
+            // After the last batch the checkpoint is that of the epoch's end, with its scores.
+            let last = self.progress.batch == count;
+            if every_steps > 0 && self.progress.step.is_multiple_of(every_steps) && !last {
                 self.save()?;
             }
         }
@@ -144,7 +152,47 @@ impl Trainer<'_> {
             accuracy: Some(outcome.correct as f64 / samples as f64),
             grad_norm: Some(outcome.grad_norm),
             extras: self.extras(&outcome),
-        }))
+        }))?;
+        match self.progress.step {
+            1 => self.show_batch(batch),
+            _ => Ok(()),
+        }
+    }
+
+    /// The first images as they reach the network, for those who look at runs elsewhere.
+    fn show_batch(&mut self, batch: &Batch) -> Result<()> {
+        let wandb = &self.plan.experiment.record.wandb;
+        if wandb.mode == Mode::Disabled || !wandb.images {
+            return Ok(());
+        }
+        let (png, width, height) = contact_sheet::png(batch, 8, 64)?;
+        let key = "train/batch".to_string();
+        let caption = format!("{} of the first batch", batch.len().min(64));
+        self.recorder.emit(&Event::Image { key, caption, width, height, png })
+    }
+
+    /// How the values of each parameter are distributed.
+    fn show_parameters(&mut self) -> Result<()> {
+        let wandb = &self.plan.experiment.record.wandb;
+        if wandb.mode == Mode::Disabled || !wandb.histograms {
+            return Ok(());
+        }
+        for (name, weight) in self.model.parameters() {
+            let weight = weight.detach().to_device(tch::Device::Cpu).to_kind(tch::Kind::Float);
+            let (least, most) = (weight.min().double_value(&[]), weight.max().double_value(&[]));
+            let counts = Vec::<f32>::try_from(weight.flatten(0, -1).histc(BINS))
+                .map_err(|e| Error::failed(format!("cannot count the values of {name}: {e}")))?;
+            // One value alone: torch widens the range by 1 on both sides, so the edges must too.
+            let (least, most) =
+                if least == most { (least - 1.0, most + 1.0) } else { (least, most) };
+            let width = (most - least) / BINS as f64;
+            self.recorder.emit(&Event::Histogram {
+                key: format!("parameters/{name}"),
+                counts: counts.iter().map(|count| *count as u64).collect(),
+                edges: (0..=BINS).map(|edge| least + width * edge as f64).collect(),
+            })?;
+        }
+        Ok(())
     }
 
     /// Columns of `steps.csv` beyond the usual ones; the same in every step of a run.
@@ -234,6 +282,7 @@ impl Trainer<'_> {
         let patience = &experiment.train.early_stopping;
         self.progress.end_epoch(row.clone(), monitored, patience);
         self.scheduler.observe(monitored);
+        self.show_parameters()?;
         self.recorder.emit(&Event::EpochEnded(row))?;
         self.evaluation.record(rows, &mut self.recorder)?;
         self.save()?;
@@ -285,7 +334,8 @@ impl Trainer<'_> {
         let counter = Counter::new("validating", self.evaluation.quiet);
         for batch in loader.epoch(0, 0) {
             if self.stop.is_set() {
-                return Err(Error::stopped("stopped by a signal during validation"));
+                let by = self.stop.by();
+                return Err(Error::stopped(format!("stopped by {by} during validation")));
             }
             let batch = batch?;
             let device = self.model.device();

@@ -1,0 +1,404 @@
+//! Requests to W&B: authorised, repeated where that helps, paced as the server asks.
+
+use super::credentials::ApiKey;
+use super::timing::Timing;
+use base64::Engine;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::{Client, Method, StatusCode, Url};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// Bytes of an answer that are read: whatever a server sends, memory stays bounded.
+const LONGEST_ANSWER: usize = 64 << 20;
+
+/// Why a request was given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The server does not want it; repeating it would not help.
+    Refused { status: Option<u16>, message: String },
+    /// Repeated as long as it is worth it.
+    Unreachable(String),
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Failure::Refused { status: Some(401), .. } => {
+                f.write_str("the API key is not valid (401 from the server)")
+            }
+            Failure::Refused { status: Some(status), message } => {
+                write!(f, "{message} ({status} from the server)")
+            }
+            Failure::Refused { status: None, message } | Failure::Unreachable(message) => {
+                f.write_str(message)
+            }
+        }
+    }
+}
+
+/// What an upload does when its requests fail.
+#[derive(Default)]
+pub struct Hooks {
+    /// Told of each failed attempt and its reason; the repetitions so far.
+    pub failed: Option<Box<dyn Fn(&str, u32) + Send + Sync>>,
+    /// Ends a pause between attempts.
+    pub hurry: Arc<Notify>,
+}
+
+pub struct Api {
+    client: Client,
+    server: Url,
+    authorization: Option<String>,
+    pub timing: Timing,
+    pub hooks: Hooks,
+    /// No request before this instant.
+    not_before: Mutex<Option<Instant>>,
+}
+
+/// What is sent.
+enum Body<'a> {
+    Json(&'a [u8]),
+    File(&'a Path),
+}
+
+struct Call<'a> {
+    method: Method,
+    url: Url,
+    /// The server's own requests carry the key, those to a storage their own headers.
+    headers: Option<&'a [(String, String)]>,
+    body: Body<'a>,
+    timeout: Duration,
+    retries: u32,
+    /// Codes that are repeated although they usually are not.
+    also: &'a [u16],
+}
+
+enum Attempt {
+    Done(Vec<u8>),
+    Again(String, Option<Duration>),
+    Never(Failure),
+}
+
+impl Api {
+    /// # Errors
+    /// An address that is none, a system without certificates.
+    pub fn new(
+        server: &str,
+        key: Option<&ApiKey>,
+        timing: Timing,
+        hooks: Hooks,
+    ) -> Result<Api, String> {
+        static PROVIDER: Once = Once::new();
+        PROVIDER.call_once(|| {
+            // Fails where another part of the program chose first, which is as good.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        });
+        let client = Client::builder()
+            .connect_timeout(timing.connect_timeout)
+            .user_agent(concat!("arcrun/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|e| chain(&e))?;
+        let server = Url::parse(&format!("{server}/")).map_err(|e| format!("{server}: {e}"))?;
+        let encode = |key: &ApiKey| {
+            let pair = format!("api:{}", key.reveal());
+            format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
+        };
+        let authorization = key.map(encode);
+        Ok(Api { client, server, authorization, timing, hooks, not_before: Mutex::default() })
+    }
+
+    /// A GraphQL request; the `data` of its answer.
+    pub async fn graphql(
+        &self,
+        query: &str,
+        variables: Value,
+        also: &[u16],
+    ) -> Result<Value, Failure> {
+        let body = json!({ "query": query, "variables": variables }).to_string();
+        let call = Call {
+            method: Method::POST,
+            url: self.at("graphql")?,
+            headers: None,
+            body: Body::Json(body.as_bytes()),
+            timeout: self.timing.graphql_timeout,
+            retries: self.timing.graphql_retries,
+            also,
+        };
+        let answer = self
+            .call(&call, |bytes| {
+                serde_json::from_slice::<Value>(bytes).is_ok_and(|v| v.is_object())
+            })
+            .await?;
+        let mut answer: Value = serde_json::from_slice(&answer)
+            .map_err(|e| Failure::Unreachable(format!("an answer that is no JSON: {e}")))?;
+        let messages = |errors: &Vec<Value>| -> String {
+            let messages = errors.iter().filter_map(|error| error["message"].as_str());
+            messages.collect::<Vec<_>>().join("; ")
+        };
+        match answer["errors"].as_array().filter(|errors| !errors.is_empty()) {
+            Some(errors) => Err(Failure::Refused { status: None, message: messages(errors) }),
+            None => Ok(answer["data"].take()),
+        }
+    }
+
+    /// Sends a piece of a run to the stream at `path`.
+    pub async fn stream(&self, path: &str, body: &[u8]) -> Result<Value, Failure> {
+        let call = Call {
+            method: Method::POST,
+            url: self.at(path)?,
+            headers: None,
+            body: Body::Json(body),
+            timeout: self.timing.stream_timeout,
+            retries: u32::MAX,
+            also: &[],
+        };
+        let answer = self.call(&call, |bytes| bytes.is_empty() || parse(bytes).is_some()).await?;
+        Ok(parse(&answer).unwrap_or(Value::Null))
+    }
+
+    /// Puts a file where the server said.
+    pub async fn put(
+        &self,
+        url: &str,
+        headers: &[(String, String)],
+        file: &Path,
+    ) -> Result<(), Failure> {
+        // Relative addresses are the server's own.
+        let url = self.server.join(url).map_err(|e| Failure::Unreachable(format!("{url}: {e}")))?;
+        let call = Call {
+            method: Method::PUT,
+            url,
+            headers: Some(headers),
+            body: Body::File(file),
+            timeout: Duration::from_secs(3600),
+            retries: 8,
+            also: &[],
+        };
+        self.call(&call, |_| true).await.map(|_| ())
+    }
+
+    fn at(&self, path: &str) -> Result<Url, Failure> {
+        self.server.join(path).map_err(|e| Failure::Unreachable(format!("{path}: {e}")))
+    }
+
+    /// Repeats until it is done, refused, or given up. `good` tells an answer from garbage.
+    async fn call(
+        &self,
+        call: &Call<'_>,
+        good: impl Fn(&[u8]) -> bool,
+    ) -> Result<Vec<u8>, Failure> {
+        let begun = Instant::now();
+        let mut pause = self.timing.retry_first;
+        let mut repeated = 0;
+        loop {
+            self.keep_pace().await;
+            let (why, wanted) = match self.attempt(call, &good).await {
+                Attempt::Done(answer) => return Ok(answer),
+                Attempt::Never(failure) => return Err(failure),
+                Attempt::Again(why, wanted) => (why, wanted),
+            };
+            if let Some(failed) = &self.hooks.failed {
+                failed(&why, repeated);
+            }
+            if repeated >= call.retries || begun.elapsed() > self.timing.retry_for {
+                return Err(Failure::Unreachable(why));
+            }
+            repeated += 1;
+            match wanted {
+                // The server knows how long; hurrying would only be refused again.
+                Some(wanted) => tokio::time::sleep(wanted).await,
+                None => {
+                    let jitter = pause.mul_f64(0.25 * rand::random::<f64>());
+                    tokio::select! {
+                        () = tokio::time::sleep(pause + jitter) => {}
+                        () = self.hooks.hurry.notified() => {}
+                    }
+                }
+            }
+            pause = (pause * 2).min(self.timing.retry_longest);
+        }
+    }
+
+    async fn attempt(&self, call: &Call<'_>, good: &impl Fn(&[u8]) -> bool) -> Attempt {
+        let mut request =
+            self.client.request(call.method.clone(), call.url.clone()).timeout(call.timeout);
+        match call.headers {
+            None => {
+                if let Some(authorization) = &self.authorization {
+                    request = request.header(AUTHORIZATION, authorization);
+                }
+            }
+            Some(headers) => {
+                for (name, value) in headers {
+                    request = request.header(name, value);
+                }
+            }
+        }
+        request = match call.body {
+            Body::Json(bytes) => {
+                request.header(CONTENT_TYPE, "application/json").body(bytes.to_vec())
+            }
+            Body::File(path) => match file_body(path).await {
+                Ok((body, length)) => request.header("Content-Length", length).body(body),
+                Err(error) => {
+                    let message = format!("cannot read {}: {error}", path.display());
+                    return Attempt::Never(Failure::Refused { status: None, message });
+                }
+            },
+        };
+        let mut answer = match request.send().await {
+            Ok(answer) => answer,
+            Err(error) => return Attempt::Again(chain(&error), None),
+        };
+        let status = answer.status();
+        let headers = answer.headers().clone();
+        self.heed(&headers);
+        let mut bytes = Vec::new();
+        loop {
+            match answer.chunk().await {
+                Ok(Some(chunk)) if bytes.len() + chunk.len() > LONGEST_ANSWER => {
+                    return Attempt::Again("an answer without end".into(), None);
+                }
+                Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
+                Ok(None) => break,
+                Err(error) => return Attempt::Again(chain(&error), None),
+            }
+        }
+        if status.is_success() {
+            return match good(&bytes) {
+                true => Attempt::Done(bytes),
+                false => Attempt::Again("an answer that is not W&B's".into(), None),
+            };
+        }
+        let again = !refuses(status) || call.also.contains(&status.as_u16());
+        match again {
+            true => {
+                let wanted = retry_after(&headers).map(|wait| self.bounded(wait));
+                Attempt::Again(format!("{status} from the server"), wanted)
+            }
+            false => {
+                let message = said(status, &bytes);
+                Attempt::Never(Failure::Refused { status: Some(status.as_u16()), message })
+            }
+        }
+    }
+
+    /// A wait that the server asks for, within reason: its clock may be wrong.
+    fn bounded(&self, wait: Duration) -> Duration {
+        wait.min(self.timing.retry_longest.mul_f64(60.0))
+    }
+
+    /// Remembers how long the server wants to be left alone.
+    fn heed(&self, headers: &HeaderMap) {
+        let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
+        let (Some(remaining), Some(reset)) =
+            (number("RateLimit-Remaining"), number("RateLimit-Reset"))
+        else {
+            return;
+        };
+        if !(remaining.is_finite() && reset.is_finite() && reset > 0.0 && remaining >= 0.0) {
+            return;
+        }
+        // What is left is spread over the time until there is more.
+        let wait = Duration::from_secs_f64((reset / (remaining + 1.0)).min(1e6));
+        let wait = self.bounded(wait);
+        let mut not_before = self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
+        *not_before = Some(Instant::now() + wait);
+    }
+
+    async fn keep_pace(&self) {
+        let not_before = self.not_before.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(instant) = not_before {
+            tokio::time::sleep_until(instant.into()).await;
+        }
+    }
+}
+
+/// Streams a file, so that a checkpoint is never whole in memory.
+async fn file_body(path: &Path) -> std::io::Result<(reqwest::Body, u64)> {
+    let file = tokio::fs::File::open(path).await?;
+    let length = file.metadata().await?.len();
+    Ok((reqwest::Body::from(file), length))
+}
+
+/// Codes that say that the request itself is at fault.
+fn refuses(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 400 | 401 | 403 | 404 | 409 | 410 | 413 | 422 | 501)
+}
+
+/// What the server says of it: GraphQL's messages, else the code's name.
+fn said(status: StatusCode, body: &[u8]) -> String {
+    let value = parse(body).unwrap_or_default();
+    let message = value["errors"][0]["message"].as_str().or(value["error"].as_str());
+    let name = || status.canonical_reason().unwrap_or("refused").to_lowercase();
+    message.map_or_else(name, |message| message.chars().take(300).collect())
+}
+
+fn parse(body: &[u8]) -> Option<Value> {
+    serde_json::from_slice(body).ok()
+}
+
+/// Seconds, or a date.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse::<f64>() {
+        return (seconds >= 0.0 && seconds < 1e6).then(|| Duration::from_secs_f64(seconds));
+    }
+    let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+    let wait = at.as_second() - jiff::Timestamp::now().as_second();
+    Some(Duration::from_secs(wait.max(0) as u64))
+}
+
+/// An error with its causes, which reqwest keeps apart; without the address, which may be signed.
+fn chain(error: &reqwest::Error) -> String {
+    let mut text = match error.is_timeout() {
+        true => "no answer in time".to_string(),
+        false => "no connection".to_string(),
+    };
+    let mut cause = std::error::Error::source(error);
+    let mut last = None;
+    while let Some(error) = cause {
+        last = Some(error.to_string());
+        cause = error.source();
+    }
+    if let Some(last) = last {
+        text = format!("{text}: {last}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_in_seconds_and_as_a_date() {
+        let headers = |text: &str| [(RETRY_AFTER, text.parse().unwrap())].into_iter().collect();
+        assert_eq!(retry_after(&headers("2")), Some(Duration::from_secs(2)));
+        assert_eq!(retry_after(&headers("0.5")), Some(Duration::from_millis(500)));
+        let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(100);
+        let date = jiff::fmt::rfc2822::to_string(&soon.to_zoned(jiff::tz::TimeZone::UTC)).unwrap();
+        let date = date.replace("+0000", "GMT");
+        let wait = retry_after(&headers(&date)).unwrap().as_secs();
+        assert!((95..=101).contains(&wait), "{date}: {wait}");
+        let past = retry_after(&headers("Wed, 21 Oct 2015 07:28:00 GMT"));
+        assert_eq!(past, Some(Duration::ZERO));
+        assert_eq!(retry_after(&headers("soon")), None);
+        assert_eq!(retry_after(&headers("-3")), None);
+    }
+
+    #[test]
+    fn failures_in_words() {
+        let refused = |status, message: &str| {
+            Failure::Refused { status, message: message.into() }.to_string()
+        };
+        assert_eq!(refused(Some(401), "x"), "the API key is not valid (401 from the server)");
+        assert_eq!(refused(Some(403), "no"), "no (403 from the server)");
+        let body = br#"{"errors":[{"message":"project not found"}]}"#;
+        assert_eq!(said(StatusCode::NOT_FOUND, body), "project not found");
+        assert_eq!(said(StatusCode::FORBIDDEN, b"<html>"), "forbidden");
+    }
+}

@@ -1,0 +1,517 @@
+//! From the segments of a run to the server: the same code while it runs and in `run sync`.
+//!
+//! What is sent is read from the disk, a piece at a time: memory does not grow with what waits, and
+//! nothing that was not sent is lost. The server says what it has, so repeating is safe.
+
+use super::api::{Api, Failure};
+use super::folder::Segment;
+use super::log::json_number;
+use super::proto::{Kind, Run};
+use super::segment::SegmentReader;
+use super::server_run::{self, ServerRun};
+use super::settings::Resume;
+use crate::Result;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// Bytes of a request after which the rest waits for the next one.
+const REQUEST: usize = 1 << 20;
+/// Longest line that the server takes.
+const LINE: usize = (10 << 20) - (100 << 10);
+
+/// Where in which segment the upload stands.
+struct Place {
+    segment: usize,
+    reader: SegmentReader,
+    /// Steps from here on are told by a later segment.
+    until: i64,
+}
+
+/// Lines gathered for one request.
+#[derive(Default)]
+struct Batch {
+    history: Vec<String>,
+    events: Vec<String>,
+    output: Vec<String>,
+    /// Something to be sent besides lines.
+    summary: bool,
+    preempting: bool,
+    bytes: usize,
+    records: u64,
+}
+
+/// How a run ended, once it is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    pub code: i32,
+}
+
+/// What an upload told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// There is more to send.
+    More,
+    /// Everything written so far has been sent.
+    UpToDate,
+}
+
+pub struct Upload<'a> {
+    api: &'a Api,
+    pub server: ServerRun,
+    segments: Vec<Segment>,
+    runs: Vec<Run>,
+    place: Place,
+    /// Output lines passed so far, sent or known to the server.
+    output_seen: u64,
+    summary: BTreeMap<String, String>,
+    summary_sent: bool,
+    runtime: f64,
+    pub ended: Option<Ended>,
+    /// Files at the end, and those that were sent: (segment, path).
+    files_at_end: Vec<(usize, String)>,
+    uploaded: Vec<String>,
+    finishing: bool,
+    /// A file could not be sent.
+    incomplete: bool,
+    last_request: Instant,
+    /// The user pressed Stop.
+    pub stopped: bool,
+    /// Records that the server has confirmed.
+    pub confirmed: u64,
+    /// To be said, once each.
+    pub said: Vec<String>,
+}
+
+impl<'a> Upload<'a> {
+    /// Tells the server of the run and asks what it has. `fresh`: the run's id was drawn a moment
+    /// ago, so that there is nothing to ask. Entity and project, where given, win over the run's own.
+    ///
+    /// # Errors
+    /// Outside: a segment that can't be read. Inside: the server's refusal.
+    pub async fn begin(
+        api: &'a Api,
+        segments: Vec<Segment>,
+        (entity, project): (&str, &str),
+        resume: Resume,
+        fresh: bool,
+    ) -> Result<Result<Upload<'a>, Failure>> {
+        let mut runs = Vec::new();
+        let mut whole = Vec::new();
+        for segment in segments {
+            // A session that was killed before its first record has nothing to tell.
+            if let Some(run) = segment.run()? {
+                runs.push(run);
+                whole.push(segment);
+            }
+        }
+        let Some(mut last) = runs.last().cloned() else {
+            let message = "there is no run in it".to_string();
+            return Ok(Err(Failure::Refused { status: None, message }));
+        };
+        let stated = [(entity, &mut last.entity), (project, &mut last.project)];
+        stated
+            .into_iter()
+            .filter(|(name, _)| !name.is_empty())
+            .for_each(|(n, to)| n.clone_into(to));
+        let place = Place::open(&whole, &runs, 0)?;
+        let server = match Self::introduce(api, &last, &whole, resume, fresh).await? {
+            Ok(server) => server,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        Ok(Ok(Upload {
+            api,
+            server,
+            segments: whole,
+            runs,
+            place,
+            output_seen: 0,
+            summary: BTreeMap::new(),
+            summary_sent: true,
+            runtime: 0.0,
+            ended: None,
+            files_at_end: Vec::new(),
+            uploaded: Vec::new(),
+            finishing: false,
+            incomplete: false,
+            last_request: Instant::now(),
+            stopped: false,
+            confirmed: 0,
+            said: Vec::new(),
+        }))
+    }
+
+    async fn introduce(
+        api: &Api,
+        run: &Run,
+        segments: &[Segment],
+        resume: Resume,
+        fresh: bool,
+    ) -> Result<Result<ServerRun, Failure>> {
+        let (program, metrics) = match segments.last() {
+            Some(segment) => preamble(segment)?,
+            None => Default::default(),
+        };
+        let ask = async {
+            let own = server_run::viewer(api).await?;
+            let entity = if run.entity.is_empty() { own } else { run.entity.clone() };
+            let found = match fresh {
+                true => None,
+                false => server_run::resume_status(api, run, &entity).await?,
+            };
+            if !fresh {
+                server_run::allowed(resume, found.is_some(), &run.run_id)?;
+            }
+            let id = found.as_ref().map(|(id, _)| id.as_str());
+            let told = server_run::upsert(api, run, &entity, id, &program, &metrics).await?;
+            let there = found.map(|(_, there)| there).unwrap_or_default();
+            let ServerRun { entity, project, id, display_name, .. } = told;
+            Ok(ServerRun { entity, project, id, display_name, ..there })
+        };
+        Ok(ask.await)
+    }
+
+    /// The run's page.
+    pub fn page(&self, site: &str) -> String {
+        let ServerRun { entity, project, id, .. } = &self.server;
+        format!("{site}/{}/{}/runs/{id}", escape(entity), escape(project))
+    }
+
+    /// Sends the next piece of what is written.
+    ///
+    /// # Errors
+    /// As [`Upload::begin`].
+    pub async fn advance(&mut self) -> Result<Result<Progress, Failure>> {
+        let batch = self.gather().await?;
+        let progress = match batch.bytes < REQUEST {
+            true => Progress::UpToDate,
+            false => Progress::More,
+        };
+        if !batch.is_empty() || !self.summary_sent {
+            let body = self.body(&batch);
+            if let Err(failure) = self.send(&body).await {
+                return Ok(Err(failure));
+            }
+            self.server.history_lines += batch.history.len() as u64;
+            self.server.events_lines += batch.events.len() as u64;
+            self.server.output_lines += batch.output.len() as u64;
+        }
+        self.confirmed += batch.records;
+        Ok(Ok(progress))
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.place.segment + 1 == self.segments.len()
+    }
+
+    /// An empty request, where nothing was sent for long.
+    pub async fn heartbeat(&mut self) -> Result<(), Failure> {
+        match self.last_request.elapsed() >= self.api.timing.heartbeat {
+            true => self.send(&json!({})).await,
+            false => Ok(()),
+        }
+    }
+
+    /// The files that wait for the end, and the word that the run is over.
+    pub async fn finish(&mut self) -> Result<(), Failure> {
+        self.finishing = true;
+        let waiting = std::mem::take(&mut self.files_at_end);
+        for (segment, path) in waiting {
+            self.put(segment, &path).await;
+        }
+        // The official client counts a run without an end as failed.
+        let code = self.ended.map_or(1, |ended| ended.code);
+        let mut body = self.body(&Batch { summary: true, ..Batch::default() });
+        body["complete"] = true.into();
+        body["exitcode"] = code.into();
+        if !self.uploaded.is_empty() {
+            body["uploaded"] = json!(self.uploaded);
+        }
+        self.send(&body).await?;
+        for segment in self.segments.iter().filter(|_| !self.incomplete) {
+            // The mark saves time only.
+            let _ = std::fs::write(segment.synced(), "");
+        }
+        Ok(())
+    }
+
+    /// Reads records until a request is full or nothing more is written.
+    async fn gather(&mut self) -> Result<Batch> {
+        let mut batch = Batch::default();
+        while batch.bytes < REQUEST {
+            let Some(record) = self.place.reader.next()? else {
+                if self.place.reader.damaged > 0 {
+                    let file = self.segments[self.place.segment].file();
+                    let file = file.display();
+                    self.said.push(format!(
+                        "{file}: {} blocks are damaged and left out",
+                        self.place.reader.damaged
+                    ));
+                    self.place.reader.damaged = 0;
+                }
+                if self.is_at_end() {
+                    break;
+                }
+                self.place = Place::open(&self.segments, &self.runs, self.place.segment + 1)?;
+                continue;
+            };
+            batch.records += 1;
+            let Some(kind) = record.kind else { continue };
+            self.take(kind, &mut batch).await;
+        }
+        Ok(batch)
+    }
+
+    async fn take(&mut self, kind: Kind, batch: &mut Batch) {
+        match kind {
+            Kind::History(history) => {
+                let step = history.step.map_or(0, |step| step.num);
+                let values: Vec<(&str, &str)> =
+                    history.item.iter().map(|item| (name(item), item.json.as_str())).collect();
+                self.summarise(&values);
+                let known = self.server.last_step.is_some_and(|last| step <= last);
+                if step < self.place.until && !known {
+                    self.add(batch, Lines::History, line(&values));
+                }
+            }
+            Kind::Summary(summary) => {
+                let values: Vec<(&str, &str)> = summary
+                    .update
+                    .iter()
+                    .filter(|item| item.nested.len() < 2)
+                    .map(|item| (name(item), item.json.as_str()))
+                    .collect();
+                self.summarise(&values);
+            }
+            Kind::Stats(stats) => {
+                let time = stats.timestamp.map_or(0.0, |time| time.to_seconds());
+                if self.server.last_event.is_none_or(|last| time > last) {
+                    let started = self.runs[self.place.segment].start_time.unwrap_or_default();
+                    let before = f64::from(self.runs[self.place.segment].runtime);
+                    let runtime = before + (time - started.to_seconds()).max(0.0);
+                    let mut values = vec![
+                        ("_wandb".to_string(), "true".to_string()),
+                        ("_timestamp".to_string(), json_number(time)),
+                        ("_runtime".to_string(), json_number(runtime)),
+                    ];
+                    let readings = stats.item.into_iter();
+                    values.extend(readings.map(|item| (format!("system.{}", item.key), item.json)));
+                    let values: Vec<(&str, &str)> =
+                        values.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+                    self.add(batch, Lines::Events, line(&values));
+                }
+            }
+            Kind::Output(output) => {
+                for text in output.line.trim_end_matches('\n').split('\n') {
+                    self.output_seen += 1;
+                    if self.output_seen > self.server.output_lines + batch.output.len() as u64 {
+                        let prefix = if output.stream == 0 { "ERROR " } else { "" };
+                        self.add(batch, Lines::Output, format!("{prefix}{text}"));
+                    }
+                }
+            }
+            Kind::Files(files) => {
+                for file in files.files {
+                    if file.policy != 0 {
+                        self.files_at_end.push((self.place.segment, file.path));
+                    } else {
+                        self.put(self.place.segment, &file.path).await;
+                    }
+                }
+            }
+            Kind::Preempting(_) => batch.preempting = self.is_at_end(),
+            Kind::Exit(exit) if self.is_at_end() => {
+                self.ended = Some(Ended { code: exit.code });
+                self.runtime = self.runtime.max(f64::from(exit.runtime));
+            }
+            _ => {}
+        }
+    }
+
+    fn add(&mut self, batch: &mut Batch, to: Lines, line: String) {
+        if line.len() > LINE {
+            self.said.push(format!(
+                "a line of {} bytes is longer than W&B takes and is left out there",
+                line.len()
+            ));
+            return;
+        }
+        batch.bytes += line.len();
+        match to {
+            Lines::History => batch.history.push(line),
+            Lines::Events => batch.events.push(line),
+            Lines::Output => batch.output.push(line),
+        }
+    }
+
+    fn summarise(&mut self, values: &[(&str, &str)]) {
+        for (name, json) in values {
+            if *name == "_runtime" {
+                self.runtime = json.parse().unwrap_or(self.runtime);
+            }
+            match self.summary.get_mut(*name) {
+                Some(value) => (*json).clone_into(value),
+                None => _ = self.summary.insert((*name).to_owned(), (*json).to_owned()),
+            }
+        }
+        self.summary_sent &= values.is_empty();
+    }
+
+    fn body(&self, batch: &Batch) -> Value {
+        let mut files = serde_json::Map::new();
+        let mut add = |name: &str, offset: u64, content: &[String]| {
+            if !content.is_empty() {
+                files.insert(name.into(), json!({ "offset": offset, "content": content }));
+            }
+        };
+        add("wandb-history.jsonl", self.server.history_lines, &batch.history);
+        add("wandb-events.jsonl", self.server.events_lines, &batch.events);
+        add("output.log", self.server.output_lines, &batch.output);
+        if !self.summary_sent || batch.summary {
+            let runtime = format!("{{\"runtime\":{}}}", self.runtime as i64);
+            let values = self.summary.iter().map(|(name, json)| (name.as_str(), json.as_str()));
+            let values: Vec<(&str, &str)> = values.chain([("_wandb", runtime.as_str())]).collect();
+            add("wandb-summary.json", 0, &[line(&values)]);
+        }
+        let mut body = json!({});
+        if !files.is_empty() {
+            body["files"] = Value::Object(files);
+        }
+        if batch.preempting {
+            body["preempting"] = true.into();
+        }
+        body
+    }
+
+    async fn send(&mut self, body: &Value) -> Result<(), Failure> {
+        let ServerRun { entity, project, id, .. } = &self.server;
+        let path = format!("files/{}/{}/{id}/file_stream", escape(entity), escape(project));
+        let answer = self.api.stream(&path, body.to_string().as_bytes()).await?;
+        self.last_request = Instant::now();
+        self.summary_sent |= body["files"]["wandb-summary.json"].is_object();
+        self.stopped |= answer["stopped"].as_bool() == Some(true);
+        Ok(())
+    }
+
+    /// Uploads a file of a segment; what can't be uploaded is said and passed over.
+    async fn put(&mut self, segment: usize, path: &str) {
+        let file = self.segments[segment].files().join(path);
+        if !file.is_file() {
+            self.said.push(format!("{} is not there and was not uploaded to W&B", file.display()));
+            return;
+        }
+        match self.put_now(path, &file).await {
+            Ok(()) => self.uploaded.push(path.to_owned()),
+            // A storage that fails is no reason to stop what can be sent; it gets another chance.
+            Err(_) if !self.finishing => self.files_at_end.push((segment, path.to_owned())),
+            Err(failure) => {
+                self.said.push(format!("{path} could not be uploaded to W&B: {failure}"));
+                self.incomplete = true;
+            }
+        }
+    }
+
+    async fn put_now(&self, path: &str, file: &std::path::Path) -> Result<(), Failure> {
+        let ServerRun { entity, project, id, .. } = &self.server;
+        let variables = json!({
+            "entity": entity, "project": project, "run": id, "files": [path],
+        });
+        let data = self.api.graphql(super::queries::CREATE_FILES, variables, &[]).await?;
+        let made = &data["createRunFiles"];
+        let headers: Vec<(String, String)> = made["uploadHeaders"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|header| header.as_str()?.split_once(':'))
+            .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
+            .collect();
+        let url = made["files"][0]["uploadUrl"].as_str();
+        let url = url.ok_or_else(|| Failure::Unreachable("no address for the file".into()))?;
+        self.api.put(url, &headers, file).await
+    }
+}
+
+/// A file of the stream.
+#[derive(Clone, Copy)]
+enum Lines {
+    History,
+    Events,
+    Output,
+}
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        let lines = self.history.len() + self.events.len() + self.output.len();
+        lines == 0 && !self.preempting
+    }
+}
+
+impl Place {
+    fn open(segments: &[Segment], runs: &[Run], segment: usize) -> Result<Place> {
+        let reader = SegmentReader::open(&segments[segment].file())?;
+        let later = runs[segment + 1..].iter().map(|run| run.starting_step);
+        Ok(Place { segment, reader, until: later.min().unwrap_or(i64::MAX) })
+    }
+}
+
+fn name(item: &super::proto::Item) -> &str {
+    item.nested.first().unwrap_or(&item.key)
+}
+
+/// One line of JSON from values that are JSON already.
+fn line(values: &[(&str, &str)]) -> String {
+    let pair = |(name, json): &(&str, &str)| format!("{}:{json}", Value::from(*name));
+    format!("{{{}}}", values.iter().map(pair).collect::<Vec<_>>().join(","))
+}
+
+/// A part of a path.
+fn escape(part: &str) -> String {
+    let mut url = reqwest::Url::parse("http://x").expect("a valid address");
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.clear().push(part);
+    }
+    url.path().trim_start_matches('/').to_owned()
+}
+
+/// The program and the defined metrics of a segment, as the server takes them.
+fn preamble(segment: &Segment) -> Result<(String, Vec<Value>)> {
+    let mut reader = SegmentReader::open(&segment.file())?;
+    let mut program = String::new();
+    let mut names: Vec<String> = Vec::new();
+    let mut metrics: Vec<Value> = Vec::new();
+    while let Some(record) = reader.next()? {
+        match record.kind {
+            Some(Kind::Environment(environment)) => program = environment.program,
+            Some(Kind::Metric(metric)) => {
+                let (key, text) = match metric.name.is_empty() {
+                    true => ("2", metric.glob.clone()),
+                    false => ("1", metric.name.clone()),
+                };
+                let mut entry = json!({ key: text });
+                // Counted from 1 in the order of the list.
+                let over = names.iter().position(|name| *name == metric.step_metric);
+                if let Some(index) = over.filter(|_| !metric.step_metric.is_empty()) {
+                    entry["5"] = json!(index + 1);
+                    entry["6"] = json!([1]);
+                }
+                names.push(text);
+                metrics.push(entry);
+            }
+            // The preamble ends with the first line.
+            Some(Kind::History(_)) => break,
+            _ => {}
+        }
+    }
+    Ok((program, metrics))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_and_paths_are_escaped() {
+        assert_eq!(line(&[("a\"b", "NaN"), ("ü/x", "1.0")]), "{\"a\\\"b\":NaN,\"ü/x\":1.0}");
+        assert_eq!(escape("a b/ü"), "a%20b%2F%C3%BC");
+    }
+}
