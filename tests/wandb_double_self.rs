@@ -1,0 +1,6 @@
+mod wandb_double;
+#[test]
+fn starts() {
+    let d = wandb_double::Double::start();
+    d.assert_clean();
+}
