@@ -55,10 +55,6 @@ impl Log {
         }
     }
 
-    pub fn position(&self) -> u64 {
-        self.writer.position()
-    }
-
     /// Seconds of the run over all sessions.
     pub fn runtime(&self) -> f64 {
         self.before + self.begun.elapsed().as_secs_f64()

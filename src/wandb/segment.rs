@@ -58,11 +58,6 @@ impl SegmentWriter {
         &self.path
     }
 
-    /// Bytes written so far.
-    pub fn position(&self) -> u64 {
-        self.position
-    }
-
     /// Writes one record.
     ///
     /// # Errors
@@ -285,7 +280,7 @@ mod tests {
             for (step, size) in [first, 0, 70_000, 5].into_iter().enumerate() {
                 writer.write(history(step as i64, size)).unwrap();
             }
-            assert_eq!(writer.position(), std::fs::metadata(&path).unwrap().len());
+            assert_eq!(writer.position, std::fs::metadata(&path).unwrap().len());
             let (records, damaged) = all(&path);
             assert_eq!(damaged, 0);
             let kinds: Vec<_> = records.iter().map(|r| r.kind.clone().unwrap()).collect();
