@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tempfile::TempDir;
-use wandb_double::{Double, RunState, VIEWER};
+use wandb_double::{Double, Fault, RunState, VIEWER, Where};
 
 const KEY: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -129,6 +129,24 @@ fn online_then_resumed() {
     assert_eq!((run.exitcode, double.runs().len()), (Some(3), 1));
 }
 
+/// The client's own answer to faults: everything arrives once.
+#[test]
+fn survives_faults() {
+    let Some(python) = python() else { return };
+    let double = Double::start();
+    double.fault(Where::Upsert, Fault::status(503), 1);
+    double.fault(Where::Stream, Fault::ResetAfter, 1);
+    double.fault(Where::Stream, Fault::retry_after(429, 1), 1);
+    double.fault(Where::CreateFiles, Fault::ResetBefore, 1);
+    double.fault(Where::Put, Fault::status(500), 1);
+    let folder = TempDir::new().unwrap();
+    let output = log(&python, &double, folder.path(), "online", &[]);
+    assert!(output.status.success(), "{}", text(&output));
+    assert_eq!(double.faults_left(), 0);
+    double.assert_clean();
+    check(&double, &double.run("run00001").unwrap());
+}
+
 #[test]
 fn offline_then_synced() {
     let Some(python) = python() else { return };
@@ -137,7 +155,7 @@ fn offline_then_synced() {
     let folder = TempDir::new().unwrap();
     let output = log(&python, &double, folder.path(), "offline", &[]);
     assert!(output.status.success(), "{}", text(&output));
-    assert_eq!(double.count(wandb_double::Where::Any), 0, "offline means offline");
+    assert_eq!(double.count(Where::Any), 0, "offline means offline");
 
     let mut runs = std::fs::read_dir(folder.path().join("wandb")).unwrap();
     let offline = runs
