@@ -194,11 +194,12 @@ fn violations_of_order() {
     assert_eq!(double.violations().len(), 1);
 
     let (double, raw) = ready();
-    double.fault(Where::Stream, Fault::Slow(Duration::from_millis(300)), 2);
+    double.fault(Where::Stream, Fault::HangBefore, 1);
     std::thread::scope(|scope| {
         scope.spawn(|| Raw::new(&double).stream(&json!({})).unwrap());
-        assert!(double.wait_until(Duration::from_secs(5), |s| s.count(Where::Stream) == 1));
-        raw.stream(&json!({})).unwrap();
+        assert!(double.wait_until(Duration::from_secs(30), |s| s.count(Where::Stream) == 1));
+        assert_eq!(raw.stream(&json!({})).unwrap().0, 200);
+        double.release();
     });
     assert!(double.violations()[0].contains("two requests in flight"));
 }
@@ -333,10 +334,12 @@ fn faults() {
     assert!(start.elapsed() >= Duration::from_millis(200));
     assert_eq!(held(), 4);
 
-    // Hanging until the client's own two seconds are over, and until it is released.
+    // Hanging until the client gives up, and until it is released.
     // With a client of its own, since a connection is closed only while its runtime runs.
     fault(Fault::HangBefore);
-    assert!(Raw::new(&double).stream(&body).unwrap_err().is_timeout());
+    let hasty = Raw::patient_for(&double, Duration::from_secs(1));
+    assert!(hasty.stream(&body).unwrap_err().is_timeout());
+    drop(hasty);
     assert_eq!(held(), 4);
     for (hang, before, after) in [(Fault::HangBefore, 4, 5), (Fault::HangAfter, 6, 6)] {
         fault(hang);
@@ -346,7 +349,7 @@ fn faults() {
             let come = |state: &wandb_double::State| {
                 state.count(Where::Stream) > seen && state.run("r1").unwrap().streams == before
             };
-            assert!(double.wait_until(Duration::from_secs(1), come));
+            assert!(double.wait_until(Duration::from_secs(30), come));
             std::thread::sleep(Duration::from_millis(50));
             assert_eq!(held(), before);
             assert!(!hung.is_finished());

@@ -1,5 +1,4 @@
-//! An HTTP client without any manners of its own, to test the double with: no retries, no
-//! redirects, two seconds of patience.
+//! An HTTP client without any manners of its own, to test the double with: no retries.
 
 use super::Double;
 use base64::Engine;
@@ -26,8 +25,13 @@ pub type Answer = Result<(u16, HeaderMap, String), reqwest::Error>;
 
 impl Raw {
     pub fn new(double: &Double) -> Self {
+        Self::patient_for(double, Duration::from_secs(60))
+    }
+
+    /// Gives up after `patience`.
+    pub fn patient_for(double: &Double, patience: Duration) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2));
+        let client = reqwest::Client::builder().no_proxy().timeout(patience);
         Self {
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
             client: client.build().unwrap(),
