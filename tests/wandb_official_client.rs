@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tempfile::TempDir;
-use wandb_double::{Double, RunState, VIEWER};
+use wandb_double::{Double, Fault, RunState, VIEWER, Where};
 
 const KEY: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -80,9 +80,11 @@ fn check(double: &Double, run: &RunState) {
     let last = &rows[100];
     assert_eq!(last["_step"], 100);
     assert_eq!([&last["nan"], &last["most"], &last["least"]], ["NaN", "Infinity", "-Infinity"]);
-    let histogram =
-        json!({"_type": "histogram", "values": [1, 2, 3], "bins": [0.0, 0.5, 1.0, 1.5]});
-    assert_eq!(last["weights"], histogram);
+    let histogram = &last["weights"];
+    assert_eq!(histogram["_type"], "histogram");
+    assert_eq!(histogram["values"], json!([1, 2, 3]));
+    let bins: Vec<f64> = serde_json::from_value(histogram["bins"].clone()).unwrap();
+    assert_eq!(bins, [0.0, 0.5, 1.0, 1.5]);
     let image = &last["faces"];
     assert_eq!(image["_type"], "image-file");
     assert_eq!(image["caption"], "two faces");
@@ -127,6 +129,24 @@ fn online_then_resumed() {
     assert_eq!((run.exitcode, double.runs().len()), (Some(3), 1));
 }
 
+/// The client's own answer to faults: everything arrives once.
+#[test]
+fn survives_faults() {
+    let Some(python) = python() else { return };
+    let double = Double::start();
+    double.fault(Where::Upsert, Fault::status(503), 1);
+    double.fault(Where::Stream, Fault::ResetAfter, 1);
+    double.fault(Where::Stream, Fault::retry_after(429, 1), 1);
+    double.fault(Where::CreateFiles, Fault::ResetBefore, 1);
+    double.fault(Where::Put, Fault::status(500), 1);
+    let folder = TempDir::new().unwrap();
+    let output = log(&python, &double, folder.path(), "online", &[]);
+    assert!(output.status.success(), "{}", text(&output));
+    assert_eq!(double.faults_left(), 0);
+    double.assert_clean();
+    check(&double, &double.run("run00001").unwrap());
+}
+
 #[test]
 fn offline_then_synced() {
     let Some(python) = python() else { return };
@@ -135,7 +155,7 @@ fn offline_then_synced() {
     let folder = TempDir::new().unwrap();
     let output = log(&python, &double, folder.path(), "offline", &[]);
     assert!(output.status.success(), "{}", text(&output));
-    assert_eq!(double.count(wandb_double::Where::Any), 0, "offline means offline");
+    assert_eq!(double.count(Where::Any), 0, "offline means offline");
 
     let mut runs = std::fs::read_dir(folder.path().join("wandb")).unwrap();
     let offline = runs

@@ -7,6 +7,7 @@
 pub mod fault;
 mod graphql;
 pub mod lenient;
+pub mod raw;
 mod reply;
 mod schema;
 mod server;

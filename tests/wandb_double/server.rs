@@ -152,6 +152,8 @@ enum Asked {
 
 async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Response<Reply>, Reset> {
     let at = Instant::now();
+    // From now on, lest a release come between the request's being seen and its hanging.
+    let mut released = shared.released.subscribe();
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_string();
     let parts: Vec<String> = path.split('/').skip(1).map(unescape).collect();
@@ -216,7 +218,7 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Response<
             return Ok(reply(200, "<html><body>Accept our terms</body></html>".into()));
         }
         Some(Fault::ResetBefore) => return Err(Reset),
-        Some(Fault::HangBefore) => hang(shared).await,
+        Some(Fault::HangBefore) => hang(&mut released).await,
         Some(Fault::Slow(while_)) => tokio::time::sleep(*while_).await,
         _ => {}
     }
@@ -241,7 +243,7 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Response<
     });
     match fault {
         Some(Fault::ResetAfter) => return Err(Reset),
-        Some(Fault::HangAfter) => hang(shared).await,
+        Some(Fault::HangAfter) => hang(&mut released).await,
         _ => {}
     }
     shared.change(|state| state.seen[index].status = Some(status));
@@ -261,9 +263,8 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Response<
     Ok(reply)
 }
 
-async fn hang(shared: &Shared) {
-    let mut released = shared.released.subscribe();
-    // Never an error: `shared` holds the sender.
+async fn hang(released: &mut watch::Receiver<u64>) {
+    // Never an error: `Shared` holds the sender.
     let _ = released.changed().await;
 }
 

@@ -40,6 +40,9 @@ pub struct RunState {
     /// From the last line of wandb-summary.json, or `summaryMetrics` of an upsert.
     pub summary: Map<String, Value>,
     pub(super) summary_lines: Vec<String>,
+    /// The text that `summary` and `config` were read from, which may hold bare NaN.
+    pub(super) summary_text: Option<String>,
+    pub(super) config_text: Option<String>,
     /// Every `preempting` that came, in order.
     pub preempting: Vec<bool>,
     pub complete: bool,

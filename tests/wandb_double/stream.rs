@@ -164,6 +164,7 @@ fn store(
         && let Some(Ok(Value::Object(all))) = run.summary_lines.last().map(|l| lenient::parse(l))
     {
         run.summary = all;
+        run.summary_text = run.summary_lines.last().cloned();
     }
 }
 
