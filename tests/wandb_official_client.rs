@@ -4,6 +4,7 @@
 //! `ARCRUN_TEST_WANDB` names a Python interpreter with wandb 0.31.0 and numpy and pillow.
 
 mod wandb_double;
+mod wandb_run;
 
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -180,4 +181,57 @@ fn another_key_is_refused() {
     let output = log(&python, &double, folder.path(), "online", &[]);
     assert!(!output.status.success(), "{}", text(&output));
     assert!(double.runs().is_empty());
+}
+
+/// Our own offline file through the official `wandb sync`, which takes all of it.
+#[test]
+fn the_official_sync_takes_our_file() {
+    let Some(python) = python() else { return };
+    let double = Double::start();
+    let run = wandb_run::Logged::new();
+    let mut recorder = run.open(None, arcrun::wandb::Timing::default(), 0);
+    run.steps(&mut recorder, 1..=150);
+    let mut png = std::io::Cursor::new(Vec::new());
+    image::RgbImage::new(6, 4).write_to(&mut png, image::ImageFormat::Png).unwrap();
+    let image = arcrun::record::Event::Image {
+        key: "train/batch".into(),
+        caption: "two".into(),
+        width: 6,
+        height: 4,
+        png: png.into_inner(),
+    };
+    run.steps(&mut recorder, 151..=151);
+    recorder.emit(&image).unwrap();
+    run.end(recorder, arcrun::record::Status::Stopped);
+    let segment = arcrun::wandb::segments(run.path()).remove(0);
+
+    let reader = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/parity/record/read_wandb.py");
+    let read = Command::new(&python).arg(reader).arg(segment.file()).output().unwrap();
+    assert!(read.status.success(), "{}", text(&read));
+    let lines = String::from_utf8(read.stdout).unwrap();
+    let records: Vec<Value> = lines.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(records.iter().filter(|record| record["history"].is_object()).count(), 151);
+    assert_eq!(records.last().unwrap()["exit"]["exit_code"], 75);
+
+    let mut sync = client(&python.with_file_name("wandb"), &double, run.path());
+    let output = sync.arg("sync").arg(&segment.folder).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    let state = run.assert_equal(&double);
+    double.assert_clean();
+    assert_eq!((state.complete, state.exitcode), (true, Some(75)));
+    assert_eq!(state.plain_config()["train"], json!({"epochs": 3}));
+    assert_eq!(
+        (state.tags.as_slice(), &*state.display_name),
+        (&["face".to_string()][..], "a name")
+    );
+    assert_eq!(
+        (&state.summary["best/epoch"], &state.summary["train/lr"]),
+        (&2.into(), &1e-5.into())
+    );
+    let image = &double.history_rows(&run.run_id())[150]["train/batch"];
+    assert_eq!(
+        state.files[image["path"].as_str().unwrap()].len() as u64,
+        image["size"].as_u64().unwrap()
+    );
+    assert!(state.files.contains_key("config.toml"));
 }

@@ -12,7 +12,8 @@ use wandb_run::Logged;
 /// An hour without a server, in which 36 steps a second are logged.
 #[test]
 fn an_hour_of_outage_costs_no_memory() {
-    let (double, run) = (Double::start(), Logged::new());
+    let (double, mut run) = (Double::start(), Logged::new());
+    run.checkpoints = 1000;
     double.down();
     // Seconds pass as milliseconds.
     let timing = Timing::default().faster(1000.0);
@@ -44,4 +45,3 @@ fn resident() -> f64 {
     let pages: f64 = status.split(' ').nth(1).and_then(|n| n.parse().ok()).unwrap_or(0.0);
     pages * 4096.0
 }
-

@@ -14,6 +14,11 @@ use tokio::sync::Notify;
 /// Bytes of an answer that are read: whatever a server sends, memory stays bounded.
 const LONGEST_ANSWER: usize = 64 << 20;
 
+/// Repetitions of what concerns a file.
+const FILE_RETRIES: u32 = 8;
+/// Bytes a second of an upload that is still worth waiting for.
+const SLOWEST: u64 = 100_000;
+
 /// Why a request was given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -110,12 +115,27 @@ impl Api {
         Ok(Api { client, server, authorization, timing, hooks, not_before: Mutex::default() })
     }
 
-    /// A GraphQL request; the `data` of its answer.
+    /// A GraphQL request; the `data` of its answer. `also`: codes that are repeated, too.
     pub async fn graphql(
         &self,
         query: &str,
         variables: Value,
         also: &[u16],
+    ) -> Result<Value, Failure> {
+        self.ask(query, variables, also, self.timing.graphql_retries).await
+    }
+
+    /// The same for places of files, which are not worth waiting for as long.
+    pub async fn files(&self, query: &str, variables: Value) -> Result<Value, Failure> {
+        self.ask(query, variables, &[], FILE_RETRIES).await
+    }
+
+    async fn ask(
+        &self,
+        query: &str,
+        variables: Value,
+        also: &[u16],
+        retries: u32,
     ) -> Result<Value, Failure> {
         let body = json!({ "query": query, "variables": variables }).to_string();
         let call = Call {
@@ -124,7 +144,7 @@ impl Api {
             headers: None,
             body: Body::Json(body.as_bytes()),
             timeout: self.timing.graphql_timeout,
-            retries: self.timing.graphql_retries,
+            retries,
             also,
         };
         let answer = self
@@ -166,6 +186,7 @@ impl Api {
         headers: &[(String, String)],
         file: &Path,
     ) -> Result<(), Failure> {
+        let size = std::fs::metadata(file).map_or(0, |data| data.len());
         // Relative addresses are the server's own.
         let url = self.server.join(url).map_err(|e| Failure::Unreachable(format!("{url}: {e}")))?;
         let call = Call {
@@ -173,11 +194,13 @@ impl Api {
             url,
             headers: Some(headers),
             body: Body::File(file),
-            timeout: Duration::from_secs(3600),
-            retries: 8,
+            timeout: self.timing.put_timeout + Duration::from_secs(size / SLOWEST),
+            retries: FILE_RETRIES,
             also: &[],
         };
-        self.call(&call, |_| true).await.map(|_| ())
+        // A storage says nothing, or little; a page is a portal's that stands in between.
+        let page = |bytes: &[u8]| bytes.trim_ascii_start().starts_with(b"<");
+        self.call(&call, |bytes| !page(bytes)).await.map(|_| ())
     }
 
     fn at(&self, path: &str) -> Result<Url, Failure> {

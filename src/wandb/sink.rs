@@ -51,6 +51,7 @@ pub struct WandbSink {
     online: bool,
     checkpoints: bool,
     run: PathBuf,
+    stop: StopFlag,
     timing: Timing,
     quiet: bool,
     /// How the run ended; a sink that is dropped without it belongs to a crash.
@@ -121,6 +122,7 @@ impl WandbSink {
             online: settings.mode == Mode::Online,
             checkpoints: settings.checkpoints,
             run: run.to_owned(),
+            stop: stop.clone(),
             timing,
             quiet,
             exit: 1,
@@ -327,6 +329,10 @@ impl WandbSink {
         self.write_pending();
         let mut log = self.log();
         log.write_summary();
+        if self.stop.is_terminated() {
+            // The run may end before the thread looked.
+            log.preempting();
+        }
         log.exit(code);
         drop(log);
         self.control.finish();

@@ -16,10 +16,13 @@ pub struct Timing {
     pub retry_longest: Duration,
     /// After which a request is given up.
     pub retry_for: Duration,
-    /// Repetitions of a GraphQL request.
+    /// Repetitions of a GraphQL request by `run sync`; a run that is being trained has the time of
+    /// `retry_for`.
     pub graphql_retries: u32,
     pub graphql_timeout: Duration,
     pub stream_timeout: Duration,
+    /// Of a file, besides what its size takes.
+    pub put_timeout: Duration,
     pub connect_timeout: Duration,
     /// At the end of the run: without anything going through, after which the rest is left for
     /// `run sync`.
@@ -39,6 +42,7 @@ impl Default for Timing {
             graphql_retries: 20,
             graphql_timeout: seconds(30),
             stream_timeout: seconds(180),
+            put_timeout: seconds(20),
             connect_timeout: seconds(10),
             give_up: seconds(30),
         }

@@ -37,6 +37,8 @@ struct Batch {
     /// Something to be sent besides lines.
     summary: bool,
     preempting: bool,
+    /// To be uploaded after it: a storage that hangs must not hold up the lines.
+    files: Vec<(usize, String)>,
     bytes: usize,
     records: u64,
 }
@@ -182,7 +184,7 @@ impl<'a> Upload<'a> {
     /// # Errors
     /// As [`Upload::begin`].
     pub async fn advance(&mut self) -> Result<Result<Progress, Failure>> {
-        let batch = self.gather().await?;
+        let batch = self.gather()?;
         let progress = match batch.bytes < REQUEST {
             true => Progress::UpToDate,
             false => Progress::More,
@@ -195,6 +197,9 @@ impl<'a> Upload<'a> {
             self.server.history_lines += batch.history.len() as u64;
             self.server.events_lines += batch.events.len() as u64;
             self.server.output_lines += batch.output.len() as u64;
+        }
+        for (segment, path) in &batch.files {
+            self.put(*segment, path).await;
         }
         self.confirmed += batch.records;
         Ok(Ok(progress))
@@ -236,7 +241,7 @@ impl<'a> Upload<'a> {
     }
 
     /// Reads records until a request is full or nothing more is written.
-    async fn gather(&mut self) -> Result<Batch> {
+    fn gather(&mut self) -> Result<Batch> {
         let mut batch = Batch::default();
         while batch.bytes < REQUEST {
             let Some(record) = self.place.reader.next()? else {
@@ -257,12 +262,12 @@ impl<'a> Upload<'a> {
             };
             batch.records += 1;
             let Some(kind) = record.kind else { continue };
-            self.take(kind, &mut batch).await;
+            self.take(kind, &mut batch);
         }
         Ok(batch)
     }
 
-    async fn take(&mut self, kind: Kind, batch: &mut Batch) {
+    fn take(&mut self, kind: Kind, batch: &mut Batch) {
         match kind {
             Kind::History(history) => {
                 let step = history.step.map_or(0, |step| step.num);
@@ -302,21 +307,24 @@ impl<'a> Upload<'a> {
                 }
             }
             Kind::Output(output) => {
+                let time = output.timestamp.unwrap_or_default();
+                let time = jiff::Timestamp::new(time.seconds, time.nanos).unwrap_or_default();
+                let time = time.strftime("%Y-%m-%dT%H:%M:%S.%6f");
                 for text in output.line.trim_end_matches('\n').split('\n') {
                     self.output_seen += 1;
                     if self.output_seen > self.server.output_lines + batch.output.len() as u64 {
                         let prefix = if output.stream == 0 { "ERROR " } else { "" };
-                        self.add(batch, Lines::Output, format!("{prefix}{text}"));
+                        self.add(batch, Lines::Output, format!("{prefix}{time} {text}"));
                     }
                 }
             }
             Kind::Files(files) => {
                 for file in files.files {
-                    if file.policy != 0 {
-                        self.files_at_end.push((self.place.segment, file.path));
-                    } else {
-                        self.put(self.place.segment, &file.path).await;
-                    }
+                    let list = match file.policy {
+                        0 => &mut batch.files,
+                        _ => &mut self.files_at_end,
+                    };
+                    list.push((self.place.segment, file.path));
                 }
             }
             Kind::Preempting(_) => batch.preempting = self.is_at_end(),
@@ -416,7 +424,7 @@ impl<'a> Upload<'a> {
         let variables = json!({
             "entity": entity, "project": project, "run": id, "files": [path],
         });
-        let data = self.api.graphql(super::queries::CREATE_FILES, variables, &[]).await?;
+        let data = self.api.files(super::queries::CREATE_FILES, variables).await?;
         let made = &data["createRunFiles"];
         let headers: Vec<(String, String)> = made["uploadHeaders"]
             .as_array()
@@ -493,7 +501,10 @@ fn preamble(segment: &Segment) -> Result<(String, Vec<Value>)> {
                 if let Some(index) = over.filter(|_| !metric.step_metric.is_empty()) {
                     entry["5"] = json!(index + 1);
                     entry["6"] = json!([1]);
+                } else {
+                    entry["6"] = json!([3]);
                 }
+                entry["7"] = json!([]);
                 names.push(text);
                 metrics.push(entry);
             }

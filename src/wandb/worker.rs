@@ -214,7 +214,9 @@ impl Worker {
         };
         let hooks = Hooks { failed: Some(Box::new(failed)), hurry: self.control.wake.clone() };
         let Settings { server, key, .. } = &self.settings;
-        Api::new(server, key.as_ref(), self.timing, hooks)
+        // Nobody waits: the run may be older than the outage.
+        let timing = Timing { graphql_retries: u32::MAX, ..self.timing };
+        Api::new(server, key.as_ref(), timing, hooks)
             .map_err(|why| Failure::Unreachable(format!("it is off: {why}")))
     }
 }

@@ -4,9 +4,7 @@
 
 use crate::wandb_double::{Double, RunState};
 use arcrun::evaluate::Metric;
-use arcrun::record::{
-    Columns, CsvSink, EpochRow, Event, Recorder, RunInfo, Sink, Status, StepRow,
-};
+use arcrun::record::{Columns, CsvSink, EpochRow, Event, Recorder, RunInfo, Sink, Status, StepRow};
 use arcrun::train::signals::StopFlag;
 use arcrun::wandb::{
     Environment, Mode, Open, Settings, Synced, Timing, Wandb, WandbSink, segments, sync,
@@ -27,6 +25,8 @@ pub struct Logged {
     pub notices: Arc<Mutex<Vec<String>>>,
     pub warnings: Arc<Mutex<Vec<String>>>,
     pub stop: StopFlag,
+    /// Epochs between checkpoints, each of which brings everything to the disk.
+    pub checkpoints: u64,
     /// Of the environment, besides the server and the key.
     pub variables: Vec<(&'static str, String)>,
 }
@@ -61,6 +61,7 @@ impl Logged {
             notices: Arc::default(),
             warnings: Arc::default(),
             stop: StopFlag::default(),
+            checkpoints: 1,
             variables: Vec::new(),
         }
     }
@@ -105,7 +106,7 @@ impl Logged {
             quiet: true,
         });
         Recorder::new()
-            .with(CsvSink::open(self.path(), columns, 10).unwrap())
+            .with(CsvSink::open(self.path(), columns, 1000).unwrap())
             .with(Ears(self.notices.clone(), self.warnings.clone()))
             .with(sink.unwrap())
     }
@@ -140,7 +141,9 @@ impl Logged {
                     let event = Event::Evaluated { epoch, checkpoint, set, metrics };
                     recorder.emit(&event).unwrap();
                 }
-                recorder.flush().unwrap();
+                if epoch % self.checkpoints == 0 {
+                    recorder.flush().unwrap();
+                }
             }
         }
     }
