@@ -114,6 +114,8 @@ crate::config_struct! {
     pub struct Record {
         /// Optimizer steps after which rows of `steps.csv` are brought to the disk.
         pub every_steps: usize = 50, at_least(1);
+        /// Whether each evaluation writes the distance of every pair to `scores/SET/CHECKPOINT.csv`.
+        pub scores: bool = true;
         /// Weights & Biases.
         pub wandb: Wandb = Wandb::default();
     }

@@ -7,6 +7,7 @@ pub mod generated;
 pub mod lfw;
 pub mod pairs;
 pub mod roc;
+pub mod scores_csv;
 pub mod verification;
 
 pub use embedding::{Embedder, Flip, merge_flip, squared_distances};

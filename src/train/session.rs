@@ -9,7 +9,7 @@ use super::start::{Continue, Start, policy};
 use crate::checkpoint::{self, Labels, Snapshot, Store};
 use crate::cli::progress::Counter;
 use crate::data::{self, Dataset, Splits};
-use crate::evaluate::{self, Absent};
+use crate::evaluate::{self, Absent, eval_csv, scores_csv};
 use crate::plan::Plan;
 use crate::record::{
     Columns, Console, CrashNote, CsvSink, Event, LogFile, Recorder, RunDir, RunInfo, Status,
@@ -124,6 +124,7 @@ pub fn prepare(
         quiet: verbosity == Verbosity::Quiet,
         csv: None,
         written: 0,
+        scores: None,
     };
     Ok(Prepared { splits, evaluation, notes })
 }
@@ -184,16 +185,20 @@ impl Session {
                 warnings.extend(said);
                 let state = &snapshot.state;
                 let path = run.path();
+                let scored = eval_csv::evaluations(&path.join(Evaluation::FILE))?;
                 warnings.extend(CsvSink::cut(path, state.epoch, state.step, &state.rows)?);
                 eval_rows = state.rows.get(Evaluation::FILE).copied().unwrap_or(0);
-                csv_file::truncate_rows(&path.join(Evaluation::FILE), eval_rows)?;
+                eval_rows = csv_file::truncate_rows(&path.join(Evaluation::FILE), eval_rows)?;
+                scores_csv::remove(path, scored.get(eval_rows as usize..).unwrap_or_default())?;
                 let info = RunInfo::read(path)?.continued(&source);
                 (run, info, Some(snapshot), None)
             }
             Start::Over { run } => {
                 let none = Default::default();
+                let scored = eval_csv::evaluations(&run.path().join(Evaluation::FILE))?;
                 CsvSink::cut(run.path(), 0, 0, &none)?;
                 csv_file::truncate_rows(&run.path().join(Evaluation::FILE), 0)?;
+                scores_csv::remove(run.path(), &scored)?;
                 let info = RunInfo::new(&plan.name, &run.id(), &source);
                 (run, info, None, None)
             }
@@ -245,6 +250,7 @@ impl Session {
         prepared: &Prepared,
     ) -> Result<(Recorder, Store)> {
         info.write(path)?;
+        scores_csv::clean(path)?;
         checkpoint::durable::write_file(&path.join("config.toml"), |out| {
             out.write_all(plan.experiment.to_toml().as_bytes())
         })?;
