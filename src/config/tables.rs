@@ -116,6 +116,11 @@ crate::config_struct! {
         pub every_steps: usize = 50, at_least(1);
         /// Whether each evaluation writes the distance of every pair to `scores/SET/CHECKPOINT.csv`.
         pub scores: bool = true;
+        /// Whether pictures of the training and of the evaluations are drawn into `plots/` after
+        /// each epoch.
+        pub plots: bool = true;
+        /// Whether event files for TensorBoard are written into `tensorboard/`.
+        pub tensorboard: bool = false;
         /// Weights & Biases.
         pub wandb: Wandb = Wandb::default();
     }

@@ -54,24 +54,33 @@ pub fn append(
     file.write_all(&rows).and_then(|()| file.sync_data()).map_err(io("write"))
 }
 
-/// Checkpoint and set of every row, in order; empty where there is no file. A last line that a kill
-/// cut short counts.
+/// What a row of the file is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// None where the cell is no number.
+    pub epoch: Option<u64>,
+    pub checkpoint: String,
+    pub set: String,
+}
+
+/// What every row is about, in order; empty where there is no file. A last line that a kill cut short
+/// counts.
 ///
 /// # Errors
 /// A file that can't be read.
-pub fn evaluations(path: &Path) -> Result<Vec<(String, String)>> {
+pub fn rows(path: &Path) -> Result<Vec<Row>> {
     let content = match std::fs::read(path) {
         Ok(content) => content,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(Error::io("read", path, e)),
     };
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(content.as_slice());
-    let text = |row: &csv::ByteRecord, column: usize| {
-        String::from_utf8_lossy(row.get(column).unwrap_or_default()).into_owned()
-    };
     let rows = reader.byte_records().map(|row| {
         let row = row.map_err(|e| Error::io("read", path, e.into()))?;
-        Ok((text(&row, 1), text(&row, 2)))
+        let text = |column: usize| {
+            String::from_utf8_lossy(row.get(column).unwrap_or_default()).into_owned()
+        };
+        Ok(Row { epoch: text(0).parse().ok(), checkpoint: text(1), set: text(2) })
     });
     rows.collect()
 }
@@ -92,9 +101,9 @@ mod tests {
         let rows = "0,untrained,lfw,accuracy,0.5,0.25\n0,untrained,lfw,auc,0.75,\n\
                     0,untrained,\"a,b\",accuracy,1,0\n3,latest,lfw,accuracy,1,0\n";
         assert_eq!(text, format!("{HEADER}{rows}"));
-        let evaluations = evaluations(&path).unwrap();
-        assert_eq!(evaluations.len(), 4);
-        assert_eq!(evaluations[2], ("untrained".to_string(), "a,b".to_string()));
+        let read = super::rows(&path).unwrap();
+        let third = Row { epoch: Some(0), checkpoint: "untrained".into(), set: "a,b".into() };
+        assert_eq!((read.len(), &read[2]), (4, &third));
     }
 
     #[test]

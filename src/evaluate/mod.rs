@@ -1,5 +1,6 @@
 //! Evaluation: is this the same person? Verification on pairs of images.
 
+pub mod charts;
 pub mod embedding;
 pub mod eval_csv;
 pub mod folds;

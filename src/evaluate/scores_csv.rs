@@ -1,6 +1,7 @@
 //! `scores/SET/CHECKPOINT.csv`: the distance of every pair of an evaluation, from which every curve
 //! and number of it can be had again.
 
+use super::eval_csv;
 use super::pairs::{PairSet, PairSetBuilder};
 use crate::checkpoint::durable;
 use crate::{Error, Result};
@@ -174,8 +175,8 @@ pub fn clean(run: &Path) -> Result<()> {
 /// Deletes the scores of evaluations that a run goes back behind: sets and checkpoints whose rows in
 /// `eval.csv` were cut. What stood in those files before is gone too, since each evaluation replaces
 /// the file of the one before.
-pub fn remove(run: &Path, cut: &[(String, String)]) -> Result<()> {
-    for (checkpoint, set) in cut {
+pub fn remove(run: &Path, cut: &[eval_csv::Row]) -> Result<()> {
+    for eval_csv::Row { checkpoint, set, epoch: _ } in cut {
         let path = path(run, set, checkpoint);
         match fs::remove_file(&path) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
@@ -264,7 +265,11 @@ mod tests {
         clean(run).unwrap();
         assert_eq!(fs::read_dir(file.parent().unwrap()).unwrap().count(), 2);
 
-        let cut = [("latest".to_string(), "a/b".to_string()), ("latest".into(), "gone".into())];
+        let cut = ["a/b", "gone"].map(|set| eval_csv::Row {
+            epoch: Some(3),
+            checkpoint: "latest".into(),
+            set: set.into(),
+        });
         remove(run, &cut).unwrap();
         assert!(!file.exists() && path(run, "a/b", "untrained").exists());
     }

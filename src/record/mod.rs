@@ -1,25 +1,34 @@
 //! The record of a run: its folder, what happens in it, and who is told.
 //!
 //! Training emits [`Event`]s into a [`Recorder`], which hands each to every [`Sink`]: the CSV files
-//! (the record), `log.txt`, the console, the crash note. `results/README.md` documents the files.
+//! (the record), `log.txt`, the console, the crash note, pictures,
+//! TensorBoard. `results/README.md` documents the files.
 
+mod charts;
 mod console;
 mod crash;
 pub mod csv_file;
 mod csv_sink;
 mod event;
+mod history;
 mod log_file;
+pub mod plots;
 mod run_dir;
 mod run_info;
+mod tensorboard;
+pub mod tfevents;
 
 pub use console::{Console, Verbosity};
 pub use crash::{CrashNote, note as crash_note};
 pub use csv_sink::{Columns, CsvSink};
 pub(crate) use event::number;
 pub use event::{EpochRow, Event, StepRow};
+pub use history::{History, Thinned};
 pub use log_file::LogFile;
+pub use plots::Plots;
 pub use run_dir::RunDir;
 pub use run_info::{Git, Parent, RunInfo, Status};
+pub use tensorboard::TensorBoard;
 
 use crate::Result;
 use std::collections::BTreeMap;
@@ -38,7 +47,12 @@ pub trait Sink: Send {
         Vec::new()
     }
 
-    /// Called once, after the last event.
+    /// What went wrong without being worth the run, each once: said as warnings.
+    fn warnings(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Called once, after the last event but for such warnings.
     fn close(&mut self) -> Result<()> {
         self.flush()
     }
@@ -66,7 +80,16 @@ impl Recorder {
     /// # Errors
     /// The first sink's that failed.
     pub fn emit(&mut self, event: &Event) -> Result<()> {
-        self.each(|sink| sink.on(event))
+        let told = self.each(|sink| sink.on(event));
+        told.and(self.warn())
+    }
+
+    /// Says what sinks have to warn of.
+    fn warn(&mut self) -> Result<()> {
+        let warnings: Vec<String> =
+            self.sinks.iter_mut().flat_map(|sink| sink.warnings()).collect();
+        let each = warnings.into_iter().map(Event::Warning);
+        each.map(|event| self.each(|sink| sink.on(&event))).fold(Ok(()), Result::and)
     }
 
     pub fn notice(&mut self, text: impl Into<String>) -> Result<()> {
@@ -87,7 +110,8 @@ impl Recorder {
     }
 
     pub fn close(mut self) -> Result<()> {
-        self.each(|sink| sink.close())
+        let closed = self.each(|sink| sink.close());
+        closed.and(self.warn())
     }
 
     fn each(&mut self, tell: impl FnMut(&mut Box<dyn Sink>) -> Result<()>) -> Result<()> {

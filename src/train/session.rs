@@ -12,8 +12,8 @@ use crate::data::{self, Dataset, Splits};
 use crate::evaluate::{self, Absent, eval_csv, scores_csv};
 use crate::plan::Plan;
 use crate::record::{
-    Columns, Console, CrashNote, CsvSink, Event, LogFile, Recorder, RunDir, RunInfo, Status,
-    Verbosity, crash_note, csv_file,
+    Columns, Console, CrashNote, CsvSink, Event, LogFile, Plots, Recorder, RunDir, RunInfo, Status,
+    TensorBoard, Verbosity, crash_note, csv_file,
 };
 use crate::torch::{determinism, device, threads};
 use crate::{Error, Result};
@@ -185,7 +185,7 @@ impl Session {
                 warnings.extend(said);
                 let state = &snapshot.state;
                 let path = run.path();
-                let scored = eval_csv::evaluations(&path.join(Evaluation::FILE))?;
+                let scored = eval_csv::rows(&path.join(Evaluation::FILE))?;
                 warnings.extend(CsvSink::cut(path, state.epoch, state.step, &state.rows)?);
                 eval_rows = state.rows.get(Evaluation::FILE).copied().unwrap_or(0);
                 eval_rows = csv_file::truncate_rows(&path.join(Evaluation::FILE), eval_rows)?;
@@ -195,7 +195,7 @@ impl Session {
             }
             Start::Over { run } => {
                 let none = Default::default();
-                let scored = eval_csv::evaluations(&run.path().join(Evaluation::FILE))?;
+                let scored = eval_csv::rows(&run.path().join(Evaluation::FILE))?;
                 CsvSink::cut(run.path(), 0, 0, &none)?;
                 csv_file::truncate_rows(&run.path().join(Evaluation::FILE), 0)?;
                 scores_csv::remove(run.path(), &scored)?;
@@ -268,6 +268,14 @@ impl Session {
             .with(LogFile::open(path)?)
             .with(CrashNote::open(path))
             .with(Console::new(options.verbosity));
+        if plan.experiment.record.tensorboard {
+            let config = plan.experiment.to_toml();
+            recorder = recorder.with(TensorBoard::open(path, &info.host, &config, every)?);
+        }
+        if plan.experiment.record.plots {
+            // After the console: the summary need not wait for the last pictures.
+            recorder = recorder.with(Plots::open(path)?);
+        }
         for text in warnings {
             recorder.warning(text)?;
         }
