@@ -72,7 +72,8 @@ impl TensorBoard {
             .map_err(|e| Error::io("write", &self.path, e))
     }
 
-    fn to_system(&mut self) -> Result<()> {
+    /// To the operating system: it survives the end of the process.
+    fn hand_over(&mut self) -> Result<()> {
         self.unflushed = 0;
         self.file.flush().map_err(|e| Error::io("write", &self.path, e))
     }
@@ -151,11 +152,11 @@ impl Sink for TensorBoard {
                 self.step = row.step;
                 self.write(&of_step(row))?;
                 self.unflushed += 1;
-                if self.unflushed >= self.flush_steps { self.to_system() } else { Ok(()) }
+                if self.unflushed >= self.flush_steps { self.hand_over() } else { Ok(()) }
             }
             Event::EpochEnded(row) => {
                 self.write(&of_epoch(self.step, row))?;
-                self.to_system()
+                self.hand_over()
             }
             Event::Evaluated { epoch, checkpoint, set, metrics } => {
                 // The curve of a set is that of the weights as they were: first the initial ones.
@@ -173,14 +174,14 @@ impl Sink for TensorBoard {
                 for event in std::mem::take(&mut self.unsaved) {
                     self.write(&event)?;
                 }
-                self.to_system()
+                self.hand_over()
             }
             _ => Ok(()),
         }
     }
 
     fn flush(&mut self) -> Result<()> {
-        self.to_system()?;
+        self.hand_over()?;
         self.file.get_ref().sync_data().map_err(|e| Error::io("sync", &self.path, e))
     }
 }
