@@ -16,7 +16,7 @@ const LONGEST: usize = 150;
 
 /// A set's name as the name of a file: the same for the same set, different for different ones.
 /// Letters of any script stay; `/`, `\`, `%`, control characters and a first dot become `%` and their
-/// code in hexadecimal, and a name of more than 150 bytes ends in a part of its hash.
+/// code in hexadecimal, and a name of more than about 140 bytes ends in a part of its hash.
 pub fn file_name(set: &str) -> String {
     let mut name = String::new();
     for (at, c) in set.char_indices() {
@@ -92,7 +92,7 @@ pub fn write(
     })
 }
 
-/// The pairs of a file that [`write`] made, and their distances.
+/// The pairs of a file that [`write()`] made, and their distances.
 ///
 /// # Errors
 /// `Error::Input` for a file that is missing or has other content.
