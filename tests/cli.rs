@@ -77,6 +77,17 @@ fn explain_names_the_layers() {
         assert!(explained.contains(part), "{part:?} in {explained}");
     }
     tiny.run(&["explain", "optimizer.lrr", "mine.toml"]).exits(2).says(&["lrr"]);
+    // Names of the user's own choice exist only where they are stated.
+    let of_sum = ["mine.toml", "--set", "loss.kind=sum", "--set", "loss.parts.a.loss.kind=arcface"];
+    let explain = |key: &str| tiny.run(&[&["explain", key], &of_sum[..]].concat());
+    let stated = explain("loss.parts.a.loss.margin").exits(0).stdout;
+    assert!(stated.contains("the default holds"), "{stated}");
+    explain("loss.parts.b.weight")
+        .exits(2)
+        .says(&["there is no `loss.parts.b`", "`loss.parts` has a"]);
+    explain("groups.rules.stem.frozen")
+        .exits(2)
+        .says(&["there is no `groups.rules.stem`", "nothing is stated in `groups.rules`"]);
 }
 
 #[test]

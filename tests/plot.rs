@@ -25,8 +25,11 @@ fn everything() -> LineChart {
         top: Some(TopAxis { label: "epoch".into(), every: 100.0 }),
         series: vec![
             Series::line("α solid", wave(0.0)),
-            Series { name: "dashed".into(), points: broken, style: Style::Dashed },
-            Series { name: "filled".into(), points: wave(2.0), style: Style::Filled },
+            Series::line("dashed", broken).style(Style::Dashed),
+            Series::line("filled", wave(2.0)).style(Style::Filled),
+            Series::line("faint", wave(3.0)).style(Style::Faint).colour(0),
+            Series::line("dots", wave(4.0)[..20].to_vec()).style(Style::Dots),
+            Series::line("", wave(5.0)),
         ],
         bands: vec![Band { from: 0.0, to: 100.0, name: "warm-up".into() }],
         x_marks: vec![Mark { at: 500.0, name: "half".into() }],

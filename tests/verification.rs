@@ -3,7 +3,9 @@
 
 use arcrun::evaluate::pairs::contiguous_folds;
 use arcrun::evaluate::verification::VerificationResult;
-use arcrun::evaluate::{Flip, Pair, PairSet, merge_flip, score, squared_distances};
+use arcrun::evaluate::{
+    Flip, Pair, PairSet, charts, merge_flip, score, scores_csv, squared_distances,
+};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -236,5 +238,40 @@ fn mobilefacenet_on_lfw_gives_the_published_numbers() {
         let at_one_percent = result.tar_at_far.iter().find(|tar| tar.far == 1e-2).unwrap();
         assert_close(at_one_percent.tar, 0.995, flip);
         assert!(at_one_percent.resolved);
+    }
+}
+
+/// scikit-learn's ROC, through the file that an evaluation writes, and in the picture of it.
+#[test]
+fn the_roc_of_written_scores_equals_scikit_learns() {
+    let cases: Vec<Value> = serde_json::from_str(&fixture("roc.json")).unwrap();
+    assert_eq!(cases.len(), 5);
+    let run = tempfile::tempdir().unwrap();
+    for case in cases {
+        let numbers = |key: &str| -> Vec<f64> {
+            case[key].as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
+        };
+        let (far, tar) = (numbers("far"), numbers("tar"));
+        let (distances, same) = score_set(case["seed"].as_u64().unwrap());
+        scores_csv::write(run.path(), "a/b", "latest", &neighbours(same), &distances).unwrap();
+        let file = scores_csv::path(run.path(), "a/b", "latest");
+        let (set, back) = scores_csv::read(&file).unwrap();
+        assert_eq!(back, distances);
+        let scored = charts::Scored::new("latest".into(), set, back).unwrap();
+        let ours: Vec<(f64, f64)> = scored.result.roc.iter().map(|p| (p.far, p.tar)).collect();
+        let theirs: Vec<(f64, f64)> = far.iter().copied().zip(tar.iter().copied()).collect();
+        assert_eq!(ours, theirs, "points");
+        assert_close(scored.result.auc, case["auc"].as_f64().unwrap(), "auc");
+
+        let drawn = charts::roc("t".into(), vec![], std::slice::from_ref(&scored), false);
+        let line = &drawn.series[0].points;
+        let start = 1.0 / scored.result.impostors as f64;
+        assert_eq!(line[0].0, start);
+        for rate in far.iter().filter(|rate| **rate >= start) {
+            // The highest true accept rate of this false accept rate is where the line goes on from.
+            let highest = theirs.iter().filter(|p| p.0 == *rate).map(|p| p.1).fold(0.0, f64::max);
+            let goes_on = line.iter().rfind(|point| point.0 <= *rate).unwrap().1;
+            assert_eq!(goes_on, highest, "at {rate}");
+        }
     }
 }

@@ -102,6 +102,10 @@ pub enum Command {
         /// Appends the scores to this CSV file too.
         #[arg(long, value_name = "FILE.csv")]
         output: Option<PathBuf>,
+        /// Of a run: writes the distances of all pairs to its scores/SET/CHECKPOINT.csv. The run is
+        /// locked meanwhile; refused while another process trains it.
+        #[arg(long)]
+        scores: bool,
         #[command(flatten)]
         settings: Settings,
     },

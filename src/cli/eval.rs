@@ -6,7 +6,7 @@ use crate::checkpoint::{self, Name};
 use crate::config::{Loaded, Request, load, load_text};
 use crate::evaluate::{Absent, eval_csv};
 use crate::plan::Plan;
-use crate::record::Verbosity;
+use crate::record::{RunDir, Verbosity};
 use crate::train::evaluation::Scored;
 use crate::train::model::Model;
 use crate::train::session::{Prepared, prepare};
@@ -18,6 +18,7 @@ pub fn eval(
     target: &Path,
     which: Option<&str>,
     output: Option<&Path>,
+    scores: bool,
     settings: &Settings,
     verbosity: Verbosity,
 ) -> Result<()> {
@@ -25,14 +26,17 @@ pub fn eval(
         // Found out now, not after the evaluation.
         eval_csv::append(path, 0, "", &[]).map_err(Error::into_input)?;
     }
-    let scores = if target.is_dir() {
-        of_run(target, which.unwrap_or("min-loss"), settings, verbosity)?
+    let scored = if target.is_dir() {
+        of_run(target, which.unwrap_or("min-loss"), scores, settings, verbosity)?
+    } else if scores {
+        return Err(Error::input("--scores needs a run folder, not a file")
+            .help("an experiment that was not trained has no folder to keep scores in"));
     } else if let Some(which) = which {
         return Err(Error::input(format!("--checkpoint {which} needs a run folder, not a file")));
     } else {
         of_experiment(target, settings, verbosity)?
     };
-    for Scored { epoch, checkpoint, set, metrics } in &scores {
+    for Scored { epoch, checkpoint, set, metrics, distances: _ } in &scored {
         say(&format!("{set}, {checkpoint} (epoch {epoch})\n"))?;
         for metric in metrics {
             let std = metric.std.map(|std| format!(" +- {std:.4}")).unwrap_or_default();
@@ -48,9 +52,12 @@ pub fn eval(
 fn of_run(
     run: &Path,
     which: &str,
+    scores: bool,
     settings: &Settings,
     verbosity: Verbosity,
 ) -> Result<Vec<Scored>> {
+    // A training that goes on writes scores of its own: held until the last file is written.
+    let _held = scores.then(|| RunDir::open(run)).transpose()?;
     let folders: Vec<(String, PathBuf)> = match which {
         "all" => {
             checkpoint::list(run).into_iter().map(|(name, path)| (name.to_string(), path)).collect()
@@ -69,19 +76,23 @@ fn of_run(
     let request = Request { file, sets: settings.sets(), environment: Vec::new() };
     let loaded: Loaded = load_text(&request, &text, crate::config::DEFAULTS)?;
     let plan = Plan::new(loaded)?;
-    let Prepared { evaluation, .. } =
+    let Prepared { mut evaluation, .. } =
         prepare(&plan, verbosity, Absent::Refuse, &StopFlag::default())?;
+    evaluation.scores = scores.then(|| run.to_path_buf());
     some_sets(&evaluation.sets, &plan)?;
-    let mut scores = Vec::new();
+    let mut scored = Vec::new();
     for (name, folder) in folders {
         let (weights, state) = checkpoint::read_group(&folder, "model")?;
         let model = Model::build(&plan.experiment, state.labels.names.len(), plan.device);
         let expected = checkpoint::shapes(&model.tensors());
         checkpoint::same_tensors(&folder, &expected, &checkpoint::shapes(&weights))?;
         model.load(&weights);
-        scores.extend(evaluation.run(&model, &name, state.epoch, &StopFlag::default())?);
+        for result in evaluation.run(&model, &name, state.epoch, &StopFlag::default())? {
+            evaluation.write_distances(&result.checkpoint, &result.set, &result.distances)?;
+            scored.push(result);
+        }
     }
-    Ok(scores)
+    Ok(scored)
 }
 
 fn of_experiment(file: &Path, settings: &Settings, verbosity: Verbosity) -> Result<Vec<Scored>> {

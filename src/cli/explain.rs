@@ -1,6 +1,6 @@
 //! `run explain KEY FILE`: which layer gave a key its value.
 
-use crate::config::{Field, Key, Layer, Loaded, Provenance, join, resolve};
+use crate::config::{Field, Key, Layer, Loaded, Provenance, Shape, Value, join, resolve};
 use crate::{Error, Result};
 
 /// Every layer that states `key` (full, or a unique last part), the one that holds marked.
@@ -14,6 +14,7 @@ pub fn explain<R: Field>(loaded: &Loaded<R>, key: &str) -> Result<String> {
                 None => error,
             }
         })?;
+    named::<R>(&provenance.merged, &path)?;
     let mut out = format!("{path}\n");
     for line in key.doc.lines() {
         out.push_str(&format!("  {line}\n"));
@@ -42,6 +43,31 @@ pub fn explain<R: Field>(loaded: &Loaded<R>, key: &str) -> Result<String> {
         out.push('\n');
     }
     Ok(out)
+}
+
+/// # Errors
+/// Where `path` leads through a table of the user's own names, such as `groups.rules`, and by a name
+/// that no layer states: nothing of that name has defaults either.
+fn named<R: Field>(merged: &Value, path: &str) -> Result<()> {
+    let mut table = Some(merged);
+    let mut parent = String::new();
+    for name in path.split('.') {
+        let inside = table.and_then(|value| value.as_dict());
+        let found = inside.and_then(|dict| dict.get(name));
+        let by_name = resolve(&R::shape(), merged, &parent)
+            .is_ok_and(|(full, key)| full == parent && matches!(key.shape, Shape::Map(_)));
+        if by_name && found.is_none() {
+            let names: Vec<&str> = inside.into_iter().flatten().map(|(k, _)| k.as_str()).collect();
+            let help = match names.as_slice() {
+                [] => format!("nothing is stated in `{parent}`"),
+                names => format!("`{parent}` has {}", names.join(", ")),
+            };
+            return Err(Error::input(format!("there is no `{}`", join(&parent, name))).help(help));
+        }
+        parent = join(&parent, name);
+        table = found;
+    }
+    Ok(())
 }
 
 /// What `layer` states about a key, or about the keys inside a table.

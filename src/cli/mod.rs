@@ -84,8 +84,9 @@ fn dispatch(cli: Cli) -> Result<()> {
             let loaded: Loaded = load(&request(&file, &settings))?;
             say(&explain::explain(&loaded, &key)?)
         }
-        Some(Command::Eval { target, checkpoint, output, settings }) => {
-            eval::eval(&target, checkpoint.as_deref(), output.as_deref(), &settings, verbosity)
+        Some(Command::Eval { target, checkpoint, output, scores, settings }) => {
+            let (checkpoint, output) = (checkpoint.as_deref(), output.as_deref());
+            eval::eval(&target, checkpoint, output, scores, &settings, verbosity)
         }
         Some(Command::Plot(PlotCommand::Curves(options))) => plot::curves::curves(&options),
         Some(Command::Plot(PlotCommand::Roc(options))) => plot::roc::roc(&options),

@@ -1,6 +1,7 @@
 //! A progress bar for work that is counted in pieces, outside of training.
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use std::fmt::Write;
 
 /// For work of unknown length: a spinner with what was done so far.
 #[derive(Clone)]
@@ -36,8 +37,13 @@ impl Counter {
         let target =
             if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let bar = ProgressBar::with_draw_target(Some(0), target);
-        let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {per_sec} {eta}");
-        Counter(bar.with_style(style.expect("a valid template")).with_message(what))
+        let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {rate} {eta}")
+            .expect("a valid template")
+            .with_key("rate", |state: &ProgressState, out: &mut dyn Write| {
+                // Writing to the bar's own text can't fail.
+                let _ = out.write_str(&rate(state.per_sec()));
+            });
+        Counter(bar.with_style(style).with_message(what))
     }
 
     pub fn set(&self, done: usize, total: usize) {
@@ -48,5 +54,22 @@ impl Counter {
     /// Takes the bar off the screen.
     pub fn finish(&self) {
         self.0.finish_and_clear();
+    }
+}
+
+/// `1654/s`: pieces are counted, so a fraction of one says nothing; below ten a digit does.
+fn rate(per_second: f64) -> String {
+    let decimals = usize::from(per_second < 9.95);
+    format!("{per_second:.decimals$}/s")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rate;
+
+    #[test]
+    fn rates_are_whole_numbers() {
+        let shown = [1654.0772, 9.96, 9.94, 0.26, 0.0].map(rate);
+        assert_eq!(shown, ["1654/s", "10/s", "9.9/s", "0.3/s", "0.0/s"]);
     }
 }

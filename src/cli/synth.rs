@@ -3,7 +3,7 @@
 use super::args::SynthArgs;
 use super::progress::Counter;
 use super::say;
-use crate::data::synthetic::{Identity, Recipe, generate, is_complete, render};
+use crate::data::synthetic::{Identity, Recipe, generate_once, render};
 use crate::data::{Batch, contact_sheet};
 use crate::record::Verbosity;
 use crate::train::signals::StopFlag;
@@ -35,23 +35,23 @@ pub fn synth(args: &SynthArgs, verbosity: Verbosity) -> Result<()> {
         pairs: *pairs,
         seed: *seed,
     };
-    if is_complete(&recipe, output) {
-        say(&format!("{} holds this data set already\n", output.display()))?;
-    } else {
-        let counter = Counter::new("drawing faces", verbosity == Verbosity::Quiet);
-        let begun = std::time::Instant::now();
-        let stop = StopFlag::listen()?;
-        generate(&recipe, output, &|done, total| {
-            counter.set(done, total);
-            !stop.is_set()
-        })?;
-        counter.finish();
+    let counter = Counter::new("drawing faces", verbosity == Verbosity::Quiet);
+    let begun = std::time::Instant::now();
+    let stop = StopFlag::listen()?;
+    let drew = generate_once(&recipe, output, &|done, total| {
+        counter.set(done, total);
+        !stop.is_set()
+    })?;
+    counter.finish();
+    if drew {
         let (count, seconds) = (recipe.images(), begun.elapsed().as_secs_f64());
         say(&format!(
             "{count} images in {} ({seconds:.1} s, {:.0} images/s)\n",
             output.display(),
             count as f64 / seconds
         ))?;
+    } else {
+        say(&format!("{} holds this data set already\n", output.display()))?;
     }
     let Some(path) = contact_sheet else { return Ok(()) };
     let (rows, columns) = (SHEET.0.min(*identities), SHEET.1.min(*images));

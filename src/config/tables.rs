@@ -92,6 +92,13 @@ crate::config_struct! {
     pub struct Record {
         /// Optimizer steps after which rows of `steps.csv` are brought to the disk.
         pub every_steps: usize = 50, at_least(1);
+        /// Whether each evaluation writes the distance of every pair to `scores/SET/CHECKPOINT.csv`.
+        pub scores: bool = true;
+        /// Whether pictures of the training and of the evaluations are drawn into `plots/` after
+        /// each epoch.
+        pub plots: bool = true;
+        /// Whether event files for TensorBoard are written into `tensorboard/`.
+        pub tensorboard: bool = false;
         /// Weights & Biases.
         pub wandb: Wandb = Wandb::default();
     }

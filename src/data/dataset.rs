@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::{LabelMap, OnCorrupt};
+use crate::checkpoint::durable::hex;
 use crate::{Error, Result};
 
 /// One image file.
@@ -53,7 +54,7 @@ impl Dataset {
         lines.par_sort_unstable();
         let mut hasher = Sha256::new();
         lines.iter().for_each(|line| hasher.update(line));
-        Ok(super::hex(&hasher.finalize()))
+        Ok(hex(&hasher.finalize()))
     }
 
     fn line(&self, item: &Item) -> Result<Vec<u8>> {

@@ -1,5 +1,6 @@
 //! Identity names and the class numbers that stand for them.
 
+use crate::checkpoint::durable::hex;
 use sha2::{Digest, Sha256};
 
 /// Sorted identity names; a label is an index into them. It is stored in the run and in every
@@ -40,7 +41,7 @@ impl LabelMap {
             hasher.update(name.as_bytes());
             hasher.update([0]);
         }
-        super::hex(&hasher.finalize())
+        hex(&hasher.finalize())
     }
 
     /// What distinguishes `other` from this map, in words that name the first identities

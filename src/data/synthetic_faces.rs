@@ -1,15 +1,15 @@
 //! The drawn data set as a data source: made on first use, then read as a folder.
 
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use super::image_folder::{Fractions, ImageFolder, Split};
-use super::synthetic::{Recipe, generate, is_complete};
+use super::synthetic::{Recipe, generate_once};
 use super::{Progress, Splits};
+use crate::Result;
+use crate::checkpoint::durable::hex;
 use crate::config::DatasetPath;
-use crate::{Error, Result};
 
 crate::config_struct! {
     /// Faces of people who do not exist, drawn on first use: no download, no one's private face.
@@ -46,7 +46,7 @@ impl SyntheticFaces {
             return self.root.resolve(datasets);
         }
         let recipe = serde_json::to_vec(&self.recipe()).expect("plain numbers");
-        let hash = super::hex(&Sha256::digest(recipe)[..6]);
+        let hash = hex(&Sha256::digest(recipe)[..6]);
         datasets.join(format!("synthetic_faces-{hash}"))
     }
 
@@ -56,7 +56,7 @@ impl SyntheticFaces {
     /// Keys that can't be met together, a folder that holds something else, no space.
     pub fn open(&self, datasets: &Path, seed: u64, progress: &Progress<'_>) -> Result<Splits> {
         let (recipe, root) = (self.recipe(), self.place(datasets));
-        let drawn = draw_once(&recipe, &root, progress)?;
+        let drawn = generate_once(&recipe, &root, progress)?;
         let folder = ImageFolder {
             root: DatasetPath {
                 raw: std::path::absolute(&root).unwrap_or(root),
@@ -105,29 +105,6 @@ impl SyntheticFaces {
             seed: *seed,
         }
     }
-}
-
-/// Draws the data set unless it is there. Of several processes one draws, the others wait for
-/// it. True if this one drew.
-fn draw_once(recipe: &Recipe, root: &Path, progress: &Progress<'_>) -> Result<bool> {
-    if is_complete(recipe, root) {
-        return Ok(false);
-    }
-    let mut name = root.file_name().unwrap_or_default().to_os_string();
-    name.push(".lock");
-    let lock = root.with_file_name(name);
-    let failed = |e| Error::io("lock", &lock, e).into_input();
-    if let Some(parent) = lock.parent() {
-        fs::create_dir_all(parent).map_err(|e| Error::io("create", parent, e).into_input())?;
-    }
-    // The file stays: removing it would let a third process lock another file of the same name.
-    let file = File::create(&lock).map_err(failed)?;
-    file.lock().map_err(failed)?;
-    if is_complete(recipe, root) {
-        return Ok(false);
-    }
-    generate(recipe, root, progress)?;
-    Ok(true)
 }
 
 #[cfg(test)]

@@ -54,6 +54,37 @@ pub fn append(
     file.write_all(&rows).and_then(|()| file.sync_data()).map_err(io("write"))
 }
 
+/// What a row of the file is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// None where the cell is no number.
+    pub epoch: Option<u64>,
+    pub checkpoint: String,
+    pub set: String,
+}
+
+/// What every row is about, in order; empty where there is no file. A last line that a kill cut short
+/// counts.
+///
+/// # Errors
+/// A file that can't be read.
+pub fn rows(path: &Path) -> Result<Vec<Row>> {
+    let content = match std::fs::read(path) {
+        Ok(content) => content,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(Error::io("read", path, e)),
+    };
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(content.as_slice());
+    let rows = reader.byte_records().map(|row| {
+        let row = row.map_err(|e| Error::io("read", path, e.into()))?;
+        let text = |column: usize| {
+            String::from_utf8_lossy(row.get(column).unwrap_or_default()).into_owned()
+        };
+        Ok(Row { epoch: text(0).parse().ok(), checkpoint: text(1), set: text(2) })
+    });
+    rows.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,6 +101,9 @@ mod tests {
         let rows = "0,untrained,lfw,accuracy,0.5,0.25\n0,untrained,lfw,auc,0.75,\n\
                     0,untrained,\"a,b\",accuracy,1,0\n3,latest,lfw,accuracy,1,0\n";
         assert_eq!(text, format!("{HEADER}{rows}"));
+        let read = super::rows(&path).unwrap();
+        let third = Row { epoch: Some(0), checkpoint: "untrained".into(), set: "a,b".into() };
+        assert_eq!((read.len(), &read[2]), (4, &third));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Evaluation: is this the same person? Verification on pairs of images.
 
+pub mod charts;
 pub mod embedding;
 pub mod eval_csv;
 pub mod folds;
@@ -7,6 +8,7 @@ pub mod generated;
 pub mod lfw;
 pub mod pairs;
 pub mod roc;
+pub mod scores_csv;
 pub mod verification;
 
 pub use embedding::{Embedder, Flip, merge_flip, squared_distances};

@@ -67,7 +67,8 @@ impl Metric {
     }
 }
 
-/// Embeds the images of `set`, each once, and scores its pairs.
+/// Embeds the images of `set`, each once, and scores its pairs. Returns the distances too, one per
+/// pair.
 ///
 /// # Errors
 /// Those of the embedder, of [`squared_distances`] and of [`score`].
@@ -75,7 +76,7 @@ pub fn verify(
     embedder: &mut dyn Embedder,
     set: &PairSet,
     flip: Flip,
-) -> Result<VerificationResult> {
+) -> Result<(VerificationResult, Vec<f64>)> {
     let image = embedder.embed(&set.images, false)?;
     let mirrored = match flip {
         Flip::None => Vec::new(),
@@ -83,7 +84,8 @@ pub fn verify(
     };
     let merged = merge_flip(&image, &mirrored, embedder.dim(), flip);
     let dim = if flip == Flip::Concat { 2 * embedder.dim() } else { embedder.dim() };
-    score(&squared_distances(&merged, dim, set)?, set)
+    let distances = squared_distances(&merged, dim, set)?;
+    Ok((score(&distances, set)?, distances))
 }
 
 /// Scores pairs by their distances, one per pair of `set`.
@@ -244,14 +246,15 @@ mod tests {
     #[test]
     fn the_mirror_image_counts_where_asked() {
         let set = set(&[("0-a", "20-a", true), ("0-a", "80-b", false)], 1);
-        let result = verify(&mut Degrees, &set, Flip::None).unwrap();
+        let (result, distances) = verify(&mut Degrees, &set, Flip::None).unwrap();
+        assert_eq!(score(&distances, &set).unwrap(), result);
         assert_eq!(result.accuracy.per_fold, [1.0]);
         assert!(result.threshold > 0.1 && result.threshold < 0.14, "{}", result.threshold);
         // e(20) + e(-20) and e(80) + e(-80) both point to 0 degrees: only rounding separates.
-        let result = verify(&mut Degrees, &set, Flip::Sum).unwrap();
+        let (result, _) = verify(&mut Degrees, &set, Flip::Sum).unwrap();
         assert_eq!(result.accuracy.per_fold, [0.5]);
         // Halves at distances 2 - 2 cos 20 each: the same as without flip.
-        let result = verify(&mut Degrees, &set, Flip::Concat).unwrap();
+        let (result, _) = verify(&mut Degrees, &set, Flip::Concat).unwrap();
         assert!(result.threshold > 0.1 && result.threshold < 0.14, "{}", result.threshold);
     }
 

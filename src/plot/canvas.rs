@@ -96,6 +96,11 @@ impl<D: DrawingBackend> Canvas<'_, D> {
         Ok(())
     }
 
+    pub fn dot(&self, middle: Point, radius: f64, colour: Colour) -> Result<()> {
+        let dot = Circle::new(Self::place(middle), Self::units(radius), ink(colour).filled());
+        Self::done(self.area.draw(&dot))
+    }
+
     /// A line of dashes `dash` long and as far apart as half of that.
     pub fn dashed(&self, points: &[Point], dash: f64, width: f64, colour: Colour) -> Result<()> {
         dashes(points, dash).iter().try_for_each(|dash| self.path(dash, width, colour))

@@ -17,6 +17,9 @@ const EDGE: f64 = 16.0;
 const ROW: f64 = 17.0;
 /// Width of the line of a series.
 const LINE: f64 = 2.0;
+/// Points that are marked; more would be a rope.
+const DOTS: usize = 64;
+const DOT: f64 = 3.5;
 
 /// Draws `chart` on paper of `width` x `height` points.
 pub fn draw<D: DrawingBackend>(
@@ -33,7 +36,7 @@ pub fn draw<D: DrawingBackend>(
     frame.axes(chart, canvas)?;
     frame.marks(chart, canvas)?;
     for (n, series) in chart.series.iter().enumerate() {
-        frame.series(series, colour::SERIES[n % colour::SERIES.len()], canvas)?;
+        frame.series(series, colour::of_series(series.colour, n), canvas)?;
     }
     frame.names_right(chart, canvas)?;
     frame.names_above(chart, canvas)
@@ -55,22 +58,28 @@ fn heading<D: DrawingBackend>(
         y += ROW;
         canvas.text((EDGE, y - 3.0), Align::Left, TEXT, colour::MUTED, &line)?;
     }
-    if chart.series.len() < 2 {
+    let named = || chart.series.iter().enumerate().filter(|(_, series)| !series.name.is_empty());
+    if named().count() < 2 {
         return Ok(y);
     }
     const SWATCH: f64 = 22.0;
     let mut x = EDGE;
     y += ROW + 2.0;
-    for (n, series) in chart.series.iter().enumerate() {
+    for (n, series) in named() {
         let wide = SWATCH + 6.0 + font::width(&series.name, TEXT) + 18.0;
         if x > EDGE && x + wide - 18.0 > width - EDGE {
             (x, y) = (EDGE, y + ROW);
         }
-        let ink = colour::SERIES[n % colour::SERIES.len()];
+        let ink = colour::of_series(series.colour, n);
         let line = [(x, y - 8.0), (x + SWATCH, y - 8.0)];
         match series.style {
             Style::Line => canvas.path(&line, LINE, ink)?,
             Style::Dashed => canvas.dashed(&line, 6.0, LINE, ink)?,
+            Style::Faint => canvas.path(&line, LINE, colour::faint(ink))?,
+            Style::Dots => {
+                canvas.path(&line, LINE, ink)?;
+                canvas.dot((x + SWATCH / 2.0, y - 8.0), DOT, ink)?;
+            }
             Style::Filled => canvas.fill((x, y - 12.0), (x + SWATCH, y - 4.0), ink, 0.5)?,
         }
         let at = (x + SWATCH + 6.0, y - 4.0);
@@ -152,6 +161,7 @@ impl Frame {
         let columns = ((right - left) / 80.0) as usize;
         let (x_ticks, x_small) = match self.x.log {
             true => ticks::logarithmic(self.x.min, self.x.max, columns),
+            false if chart.whole_x => (ticks::whole(self.x.min, self.x.max, columns), Vec::new()),
             false => (ticks::linear(self.x.min, self.x.max, columns), Vec::new()),
         };
         for tick in &x_ticks {
@@ -207,6 +217,13 @@ impl Frame {
             match series.style {
                 Style::Line => canvas.path(&places, LINE, ink)?,
                 Style::Dashed => canvas.dashed(&places, 8.0, LINE, ink)?,
+                Style::Faint => canvas.path(&places, LINE / 2.0, colour::faint(ink))?,
+                Style::Dots => {
+                    canvas.path(&places, LINE, ink)?;
+                    if series.points.len() <= DOTS || run.len() == 1 {
+                        places.iter().try_for_each(|place| canvas.dot(*place, DOT, ink))?;
+                    }
+                }
                 Style::Filled => {
                     if let [first, .., last] = places[..] {
                         let floor = self.y.place(0.0);

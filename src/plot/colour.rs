@@ -20,6 +20,17 @@ pub const SERIES: [Colour; 6] = [
     (0x66, 0x66, 0x66),
 ];
 
+/// The colour of a series: `stated`, else that of its number.
+pub fn of_series(stated: Option<usize>, number: usize) -> Colour {
+    SERIES[stated.unwrap_or(number) % SERIES.len()]
+}
+
+/// As it looks when laid thinly on white paper.
+pub fn faint((red, green, blue): Colour) -> Colour {
+    let lighter = |value: u8| 255 - (255 - value) / 3;
+    (lighter(red), lighter(green), lighter(blue))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

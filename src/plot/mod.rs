@@ -46,13 +46,15 @@ pub struct LineChart {
     pub x_label: String,
     pub y_label: String,
     pub log_x: bool,
+    /// Ticks of x at whole numbers only.
+    pub whole_x: bool,
     pub log_y: bool,
     /// Ends of the axes; None: as wide as the values.
     pub x_range: Option<(f64, f64)>,
     pub y_range: Option<(f64, f64)>,
     /// The x axis counted in another unit, along the top edge.
     pub top: Option<TopAxis>,
-    /// Drawn in this order. Their names are shown where there are several.
+    /// Drawn in this order. Their names are shown where there are several that have one.
     pub series: Vec<Series>,
     /// Shaded ranges of x.
     pub bands: Vec<Band>,
@@ -76,7 +78,12 @@ pub struct Series {
     /// (x, y). A y that is not a number breaks the line.
     pub points: Vec<(f64, f64)>,
     pub style: Style,
+    /// Number of the colour, of [`COLOURS`]; None: the series' own number.
+    pub colour: Option<usize>,
 }
+
+/// Colours that can be told apart; series beyond repeat them.
+pub const COLOURS: usize = colour::SERIES.len();
 
 /// How a series is drawn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,13 +91,27 @@ pub enum Style {
     #[default]
     Line,
     Dashed,
+    /// Thin and light, behind what matters more.
+    Faint,
+    /// A line with its points marked where they are few.
+    Dots,
     /// A line with the area down to 0 (or the lower edge) filled, as of a histogram's steps.
     Filled,
 }
 
 impl Series {
     pub fn line(name: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
-        Series { name: name.into(), points, style: Style::Line }
+        Series { name: name.into(), points, style: Style::Line, colour: None }
+    }
+
+    #[must_use]
+    pub fn style(self, style: Style) -> Self {
+        Series { style, ..self }
+    }
+
+    #[must_use]
+    pub fn colour(self, colour: usize) -> Self {
+        Series { colour: Some(colour), ..self }
     }
 }
 
@@ -164,7 +185,7 @@ impl LineChart {
         let mut png = Vec::new();
         let encoder = image::codecs::png::PngEncoder::new_with_quality(
             Cursor::new(&mut png),
-            image::codecs::png::CompressionType::Best,
+            image::codecs::png::CompressionType::Default,
             image::codecs::png::FilterType::Adaptive,
         );
         let colour = image::ExtendedColorType::Rgb8;

@@ -1,26 +1,35 @@
 //! The record of a run: its folder, what happens in it, and who is told.
 //!
 //! Training emits [`Event`]s into a [`Recorder`], which hands each to every [`Sink`]: the CSV files
-//! (the record), `log.txt`, the console, the crash note. `results/README.md` documents the files.
+//! (the record), `log.txt`, the console, the crash note, pictures,
+//! TensorBoard. `results/README.md` documents the files.
 
+mod charts;
 mod console;
 mod crash;
 pub mod csv_file;
 mod csv_sink;
 mod event;
+mod history;
 mod log_file;
+pub mod plots;
 mod run_dir;
 mod run_info;
+mod tensorboard;
+pub mod tfevents;
 
 pub use console::{Console, Verbosity};
 pub use crash::{CrashNote, note as crash_note};
 pub use csv_sink::{Columns, CsvSink};
 pub(crate) use event::number;
 pub use event::{EpochRow, Event, StepRow};
+pub use history::{History, Thinned};
 pub use log_file::LogFile;
 pub(crate) use log_file::line as log_line;
+pub use plots::Plots;
 pub use run_dir::RunDir;
 pub use run_info::{Git, Parent, RunInfo, Status};
+pub use tensorboard::TensorBoard;
 
 use crate::Result;
 use std::collections::BTreeMap;

@@ -105,6 +105,7 @@ pub fn build<'a>(
     info.write(path)?;
     evaluation.csv = Some(path.join(Evaluation::FILE));
     evaluation.written = eval_rows;
+    evaluation.scores = experiment.record.scores.then(|| path.to_path_buf());
     recorder.emit(&Event::RunStarted {
         experiment: plan.name.clone(),
         run: path.to_path_buf(),

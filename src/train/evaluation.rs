@@ -5,7 +5,7 @@ use super::model::Model;
 use super::signals::StopFlag;
 use crate::Result;
 use crate::data::Preprocess;
-use crate::evaluate::{Evaluate, Metric, PairSet, eval_csv, verify};
+use crate::evaluate::{Evaluate, Metric, PairSet, eval_csv, scores_csv, verify};
 use crate::record::{Event, Recorder};
 use std::path::PathBuf;
 
@@ -23,6 +23,8 @@ pub struct Evaluation {
     pub csv: Option<PathBuf>,
     /// Rows in it.
     pub written: u64,
+    /// The run folder that the distances of all pairs go to; None: they are not written.
+    pub scores: Option<PathBuf>,
 }
 
 /// Scores of one checkpoint on one set.
@@ -32,6 +34,8 @@ pub struct Scored {
     pub checkpoint: String,
     pub set: String,
     pub metrics: Vec<Metric>,
+    /// One per pair of the set.
+    pub distances: Vec<f64>,
 }
 
 impl Evaluation {
@@ -68,26 +72,40 @@ impl Evaluation {
             quiet: self.quiet,
         };
         let score = |(name, pairs): &(String, PairSet)| {
-            let result = verify(&mut embedder, pairs, self.config.flip)?;
+            let (result, distances) = verify(&mut embedder, pairs, self.config.flip)?;
             Ok(Scored {
                 epoch,
                 checkpoint: checkpoint.to_string(),
                 set: name.clone(),
                 metrics: result.metrics(),
+                distances,
             })
         };
         self.sets.iter().map(score).collect()
     }
 
-    /// Writes scores to `eval.csv` and tells the sinks.
+    /// Writes scores to `eval.csv` and `scores/`, in this order, so that a resume that cuts the rows
+    /// knows which scores were replaced; then tells the sinks.
     pub fn record(&mut self, scores: Vec<Scored>, recorder: &mut Recorder) -> Result<()> {
-        for Scored { epoch, checkpoint, set, metrics } in scores {
+        for Scored { epoch, checkpoint, set, metrics, distances } in scores {
             if let Some(path) = &self.csv {
                 eval_csv::append(path, epoch as usize, &checkpoint, &[(&set, &metrics)])?;
                 self.written += metrics.len() as u64;
             }
+            self.write_distances(&checkpoint, &set, &distances)?;
             recorder.emit(&Event::Evaluated { epoch, checkpoint, set, metrics })?;
         }
         Ok(())
+    }
+
+    /// Writes the distances of a set's pairs where they are wanted.
+    pub fn write_distances(&self, checkpoint: &str, set: &str, distances: &[f64]) -> Result<()> {
+        let pairs = self.sets.iter().find(|(name, _)| name == set);
+        match (&self.scores, pairs) {
+            (Some(run), Some((_, pairs))) => {
+                scores_csv::write(run, set, checkpoint, pairs, distances)
+            }
+            _ => Ok(()),
+        }
     }
 }

@@ -9,11 +9,11 @@ use super::start::{Continue, Start, policy};
 use crate::checkpoint::{self, Labels, Snapshot, Store};
 use crate::cli::progress::Counter;
 use crate::data::{self, Dataset, Splits};
-use crate::evaluate::{self, Absent};
+use crate::evaluate::{self, Absent, eval_csv, scores_csv};
 use crate::plan::Plan;
 use crate::record::{
-    Columns, Console, CrashNote, CsvSink, Event, LogFile, Recorder, RunDir, RunInfo, Status,
-    Verbosity, crash_note, csv_file,
+    Columns, Console, CrashNote, CsvSink, Event, LogFile, Plots, Recorder, RunDir, RunInfo, Status,
+    TensorBoard, Verbosity, crash_note, csv_file,
 };
 use crate::torch::{determinism, device, threads};
 use crate::wandb::{self, Environment, Mode, Settings, Timing, WandbSink};
@@ -137,6 +137,7 @@ pub fn prepare(
         quiet: verbosity == Verbosity::Quiet,
         csv: None,
         written: 0,
+        scores: None,
     };
     Ok(Prepared { splits, evaluation, notes })
 }
@@ -207,16 +208,20 @@ impl Session {
                 warnings.extend(said);
                 let state = &snapshot.state;
                 let path = run.path();
+                let scored = eval_csv::rows(&path.join(Evaluation::FILE))?;
                 warnings.extend(CsvSink::cut(path, state.epoch, state.step, &state.rows)?);
                 eval_rows = state.rows.get(Evaluation::FILE).copied().unwrap_or(0);
-                csv_file::truncate_rows(&path.join(Evaluation::FILE), eval_rows)?;
+                eval_rows = csv_file::truncate_rows(&path.join(Evaluation::FILE), eval_rows)?;
+                scores_csv::remove(path, scored.get(eval_rows as usize..).unwrap_or_default())?;
                 let info = RunInfo::read(path)?.continued(&source);
                 (run, info, Some(snapshot), None)
             }
             Start::Over { run } => {
                 let none = Default::default();
+                let scored = eval_csv::rows(&run.path().join(Evaluation::FILE))?;
                 CsvSink::cut(run.path(), 0, 0, &none)?;
                 csv_file::truncate_rows(&run.path().join(Evaluation::FILE), 0)?;
+                scores_csv::remove(run.path(), &scored)?;
                 let info = RunInfo::new(&plan.name, &run.id(), &source);
                 (run, info, None, None)
             }
@@ -269,6 +274,7 @@ impl Session {
     ) -> Result<(Recorder, Store)> {
         let Opening { plan, options, prepared, stop, wandb } = opening;
         info.write(path)?;
+        scores_csv::clean(path)?;
         checkpoint::durable::write_file(&path.join("config.toml"), |out| {
             out.write_all(plan.experiment.to_toml().as_bytes())
         })?;
@@ -286,6 +292,14 @@ impl Session {
             .with(LogFile::open(path)?)
             .with(CrashNote::open(path))
             .with(Console::new(options.verbosity));
+        if plan.experiment.record.tensorboard {
+            let config = plan.experiment.to_toml();
+            recorder = recorder.with(TensorBoard::open(path, &info.host, &config, every)?);
+        }
+        if plan.experiment.record.plots {
+            // After the console: the summary need not wait for the last pictures.
+            recorder = recorder.with(Plots::open(path)?);
+        }
         if let Some(mut settings) = wandb {
             if settings.display_name.is_empty() {
                 settings.display_name = format!("{}-{}", info.experiment, info.run);

@@ -56,6 +56,7 @@ workers = 1
 
 [record]
 every_steps = 1
+plots = false
 
 [evaluate]
 every_epochs = 2

@@ -133,6 +133,18 @@ def write_scores(folder, count=1000):
                            *(short(t) for t in r["tar"])])
 
 
+def write_roc(folder):
+    """Every point of scikit-learn's ROC for one set of each kind, and the area under it."""
+    cases = []
+    for seed in range(5, 10):
+        distances, same = score_set(seed)
+        scores = -np.asarray(distances)
+        fpr, tpr, _ = roc_curve(same, scores, drop_intermediate=False)
+        cases.append({"seed": seed, "far": fpr.tolist(), "tar": tpr.tolist(),
+                      "auc": float(roc_auc_score(same, scores))})
+    (folder / "roc.json").write_text(json.dumps(cases, separators=(",", ":")) + "\n")
+
+
 def merge(image, mirrored, flip):
     merged = {"none": image, "sum": image + mirrored,
               "concat": np.concatenate([image, mirrored], axis=1)}[flip].astype(np.float64)
@@ -232,3 +244,4 @@ if __name__ == "__main__":
     else:
         write_scores(arguments.folder)
         write_embeddings(arguments.folder)
+        write_roc(arguments.folder)

@@ -1,8 +1,11 @@
-//! `run plot curves`.
+//! `run plot curves`: what the training of runs looked like.
 
+use crate::Result;
 use crate::cli::args::PlotArgs;
-use crate::{Error, Result};
+use crate::record::plots;
 
-pub fn curves(_options: &PlotArgs) -> Result<()> {
-    Err(Error::failed("TODO in this branch"))
+/// # Errors
+/// `Input` for folders that are no runs or hold no steps, and for an output that can't be written.
+pub fn curves(options: &PlotArgs) -> Result<()> {
+    super::pictures(options, plots::curves, "the run has done no step")
 }

@@ -1,8 +1,12 @@
-//! `run plot roc`.
+//! `run plot roc`: how well runs tell pairs apart.
 
+use crate::Result;
 use crate::cli::args::PlotArgs;
-use crate::{Error, Result};
+use crate::record::plots;
 
-pub fn roc(_options: &PlotArgs) -> Result<()> {
-    Err(Error::failed("TODO in this branch"))
+/// # Errors
+/// `Input` for folders that are no runs or hold no scores, and for an output that can't be written.
+pub fn roc(options: &PlotArgs) -> Result<()> {
+    let nothing = "no scores are recorded: run eval RUN_DIR --scores writes them for a checkpoint";
+    super::pictures(options, plots::verification, nothing)
 }

@@ -17,7 +17,7 @@ mod scene;
 mod writer;
 
 pub use identity::Identity;
-pub use writer::{Recipe, generate, is_complete};
+pub use writer::{Recipe, generate, generate_once, is_complete};
 
 use image::RgbImage;
 

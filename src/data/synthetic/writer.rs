@@ -136,6 +136,51 @@ pub fn generate(
     }
 }
 
+/// [`generate`], unless the data set is there. Of several processes that want a data set in this
+/// folder one draws at a time, the others wait: each would clear the others' unfinished work away.
+/// True if this one drew. `progress` is asked whether to go on waiting, too.
+///
+/// # Errors
+/// Those of [`generate`]; [`Error::Input`] where the lock beside `root` can't be made.
+pub fn generate_once(
+    recipe: &Recipe,
+    root: &Path,
+    progress: &(dyn Fn(usize, usize) -> bool + Sync),
+) -> Result<bool> {
+    if is_complete(recipe, root) {
+        return Ok(false);
+    }
+    // `.` has a name only when written out.
+    let root = &std::path::absolute(root).map_err(|e| Error::io("find", root, e).into_input())?;
+    let mut name = root.file_name().unwrap_or_default().to_os_string();
+    name.push(".lock");
+    let lock = root.with_file_name(name);
+    let failed = |e| Error::io("lock", &lock, e).into_input();
+    if let Some(parent) = lock.parent() {
+        fs::create_dir_all(parent).map_err(|e| Error::io("create", parent, e).into_input())?;
+    }
+    // The file stays: removing it would let a third process lock another file of the same name.
+    let file = fs::File::create(&lock).map_err(failed)?;
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(fs::TryLockError::Error(e)) => return Err(failed(e)),
+            // A plain `lock` could not be interrupted.
+            Err(fs::TryLockError::WouldBlock) if progress(0, recipe.images()) => {
+                std::thread::sleep(std::time::Duration::from_millis(50));
+            }
+            Err(fs::TryLockError::WouldBlock) => {
+                return Err(Error::stopped("stopped while another process drew faces there"));
+            }
+        }
+    }
+    if is_complete(recipe, root) {
+        return Ok(false);
+    }
+    generate(recipe, root, progress)?;
+    Ok(true)
+}
+
 fn write_images(
     recipe: &Recipe,
     root: &Path,
@@ -241,6 +286,29 @@ mod tests {
         assert_eq!(stopped.exit_code(), 75);
         assert!(!root.exists() && !leftover.exists() && other.exists());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn several_at_once_do_not_clear_each_others_work() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("faces");
+        let other = Recipe { seed: 10, ..recipe() };
+        std::thread::scope(|scope| {
+            let draw = |recipe: Recipe| {
+                let root = &root;
+                scope.spawn(move || generate_once(&recipe, root, &|_, _| true).unwrap())
+            };
+            let threads = [recipe(), recipe(), other.clone(), other.clone()].map(draw);
+            let drew = threads.into_iter().map(|t| usize::from(t.join().unwrap()));
+            assert!(drew.sum::<usize>() >= 2);
+        });
+        assert!(is_complete(&recipe(), &root) || is_complete(&other, &root));
+        // Who waits can be stopped.
+        let lock = fs::File::open(folder.path().join("faces.lock")).unwrap();
+        lock.lock().unwrap();
+        let third = Recipe { seed: 11, ..recipe() };
+        let stopped = generate_once(&third, &root, &|_, _| false).unwrap_err();
+        assert_eq!(stopped.exit_code(), 75);
     }
 
     #[test]
