@@ -59,7 +59,11 @@ pub fn page_data(run: &Path) -> Result<Option<Value>> {
 fn place(point: &[f32; 2]) -> Value {
     let short = |v: f32| -> Value {
         // A point at infinity has no place.
-        format!("{v:.4e}").parse::<f64>().ok().filter(|v| v.is_finite()).map_or(Value::Null, |v| json!(v))
+        format!("{v:.4e}")
+            .parse::<f64>()
+            .ok()
+            .filter(|v| v.is_finite())
+            .map_or(Value::Null, |v| json!(v))
     };
     json!([short(point[0]), short(point[1])])
 }
@@ -84,5 +88,7 @@ fn labels(tensors: &SafeTensors, count: usize) -> Result<Vec<i64>, String> {
         return Err(format!("labels is {dtype:?} {shape:?}, not I64 [{count}]"));
     }
     let eight = tensor.data().chunks_exact(8);
-    Ok(eight.map(|b| i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]])).collect())
+    Ok(eight
+        .map(|b| i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]))
+        .collect())
 }

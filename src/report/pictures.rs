@@ -87,7 +87,9 @@ mod tests {
     fn small_once_and_never_a_failure() {
         let folder = tempfile::tempdir().unwrap();
         let large = folder.path().join("large.png");
-        RgbImage::from_fn(1000, 500, |x, _| image::Rgb([(x / 4) as u8, 90, 10])).save(&large).unwrap();
+        RgbImage::from_fn(1000, 500, |x, _| image::Rgb([(x / 4) as u8, 90, 10]))
+            .save(&large)
+            .unwrap();
         let broken = folder.path().join("broken.jpg");
         std::fs::write(&broken, "no image").unwrap();
         let mut pictures = Pictures::default();

@@ -189,7 +189,8 @@ impl Scores {
     pub fn ends(&self, pictures: &mut Pictures) -> Value {
         let of = |same: bool, falling: bool| -> Vec<usize> {
             let pairs = &self.pairs.pairs;
-            let mut order: Vec<usize> = (0..pairs.len()).filter(|&n| pairs[n].same == same).collect();
+            let mut order: Vec<usize> =
+                (0..pairs.len()).filter(|&n| pairs[n].same == same).collect();
             order.sort_by(|&a, &b| self.distances[a].total_cmp(&self.distances[b]));
             if falling {
                 order.reverse();
@@ -280,9 +281,6 @@ mod tests {
     fn the_best_checkpoint_comes_first() {
         let mut names = ["untrained", "epoch-0002", "other", "latest", "epoch-0010", "min-loss"];
         names.sort_by_key(|name| rank(name));
-        assert_eq!(
-            names,
-            ["min-loss", "latest", "epoch-0010", "epoch-0002", "other", "untrained"]
-        );
+        assert_eq!(names, ["min-loss", "latest", "epoch-0010", "epoch-0002", "other", "untrained"]);
     }
 }

@@ -17,7 +17,7 @@ pub struct Setting {
     pub default: Option<String>,
 }
 
-/// The keys of a run's config.toml in the file's order. Empty, with the reason in `problems`,
+/// The keys of a run's config.toml, those outside of a table first. Empty, with the reason in `problems`,
 /// where the file is missing or damaged.
 pub fn read(run: &Path, problems: &mut Problems) -> Vec<Setting> {
     let text = match std::fs::read_to_string(run.join(FILE)) {
@@ -41,6 +41,7 @@ fn compare(table: toml::Table) -> Vec<Setting> {
     let mut values = Vec::new();
     let value = Value::serialize(&table).ok();
     flatten("", &toml::Value::Table(table), &mut values);
+    values.sort_by_key(|(key, _)| key.contains('.'));
     let defaults = defaults(value.as_ref());
     values
         .into_iter()

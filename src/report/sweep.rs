@@ -129,8 +129,12 @@ mod tests {
             5,finished,e,0.001,cosface,1,12,0.7\n";
         std::fs::write(folder.path().join(FILE), text).unwrap();
         let data = page_data(folder.path()).unwrap();
-        let roles: Vec<&str> =
-            data["columns"].as_array().unwrap().iter().map(|c| c["role"].as_str().unwrap()).collect();
+        let roles: Vec<&str> = data["columns"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|c| c["role"].as_str().unwrap())
+            .collect();
         assert_eq!(
             roles,
             ["trial", "trial", "trial", "parameter", "parameter", "parameter", "metric", "metric"]

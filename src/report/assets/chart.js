@@ -53,7 +53,7 @@ function bandPath(line, X, Y) {
 function chart(options) {
   const { title, lines, unit, note } = options;
   const off = new Set();
-  let logY = options.logY === "on", logX = options.logX === "on", cursor = null, drawn = null;
+  let logY = options.logY === "on", logX = options.logX === "on", cursor = null, now = null;
   const plot = h("div", { class: "plot", tabindex: "0", role: "application",
     "aria-roledescription": "chart", "aria-label": `${title}. ${describe(options)}` });
   const tip = h("div", { class: "tip", hidden: true });
@@ -66,8 +66,8 @@ function chart(options) {
     const inner = { left: MARGIN.left, right: width - MARGIN.right, top: MARGIN.top, bottom: HEIGHT - MARGIN.bottom };
     const xs = shown.flatMap((l) => (l.first && !logX ? [l.first[0], ...l.x] : l.x));
     const X = makeScale([...xs, ...(options.marks || []).map((m) => m.at)], inner.left, inner.right,
-      { log: logX, count: width / 90, whole: options.wholeX, range: options.xRange });
-    const Y = makeScale(ys, inner.bottom, inner.top, { log: logY, pad: 0.06, count: 5, range: options.yRange });
+      { log: logX, count: width / 70, whole: options.wholeX, range: options.xRange });
+    const Y = makeScale(ys, inner.bottom, inner.top, { log: logY, pad: 0.06, count: 6, range: options.yRange });
     const svg = s("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, "aria-hidden": "true" });
     Y.ticks.forEach((t, n) => svg.append(
       s("line", { class: "gridline", x1: inner.left, x2: inner.right, y1: Y.at(t), y2: Y.at(t) }),
@@ -96,7 +96,7 @@ function chart(options) {
         if (d) svg.append(s("path", { class: `area ${colour}`, d: `${d}V${floor}H${X.at(line.x[0])}Z` }));
         continue;
       }
-      if (line.low) svg.append(s("path", { class: `band ${colour}`, d: bandPath(line, X, Y) }));
+      if (line.low) svg.append(s("path", { class: `band ${colour}${shown.length > 2 ? " thin" : ""}`, d: bandPath(line, X, Y) }));
       const dash = [null, "6 4", "2 4"][line.dash || 0];
       svg.append(s("path", { class: `curve ${colour}`, d: path(line, line.y, X, Y), "stroke-dasharray": dash }));
       if (line.x.length <= 40 && !line.stair) line.x.forEach((x, n) => {
@@ -111,12 +111,12 @@ function chart(options) {
     svg.append(over);
     plot.replaceChildren(svg, tip);
     const union = [...new Set(shown.flatMap((l) => l.x))].filter((x) => finite(x) && (!logX || x > 0));
-    drawn = { X, Y, inner, width, over, shown, stops: union.sort((a, b) => a - b) };
+    now = { X, Y, inner, width, over, shown, stops: union.sort((a, b) => a - b) };
     if (cursor !== null) show(cursor, false);
   }
 
   function show(x, aloud) {
-    const { X, Y, inner, over, shown, width } = drawn;
+    const { X, Y, inner, over, shown, width } = now;
     cursor = x;
     over.replaceChildren(s("line", { class: "cursor", x1: X.at(x), x2: X.at(x), y1: inner.top, y2: inner.bottom }));
     const entries = [];
@@ -148,11 +148,11 @@ function chart(options) {
   function hide() {
     cursor = null;
     tip.hidden = true;
-    if (drawn) drawn.over.replaceChildren();
+    if (now) now.over.replaceChildren();
   }
   plot.addEventListener("pointermove", (event) => {
-    const { X, stops, width } = drawn;
-    if (!stops.length) return;
+    if (!now || !now.stops.length) return;
+    const { X, stops, width } = now;
     const box = plot.getBoundingClientRect(), at = ((event.clientX - box.left) / box.width) * width;
     let best = stops[0];
     for (const x of stops) if (Math.abs(X.at(x) - at) < Math.abs(X.at(best) - at)) best = x;
@@ -161,10 +161,11 @@ function chart(options) {
   plot.addEventListener("pointerleave", hide);
   plot.addEventListener("blur", hide);
   plot.addEventListener("keydown", (event) => {
-    const { stops } = drawn, page = Math.max(1, Math.round(stops.length / 10));
-    const now = cursor === null ? -1 : lowerBound(stops, cursor);
-    const to = { ArrowRight: now + 1, ArrowLeft: cursor === null ? stops.length - 1 : now - 1,
-      PageDown: now + page, PageUp: now - page, Home: 0, End: stops.length - 1 }[event.key];
+    if (!now) draw();
+    const { stops } = now, page = Math.max(1, Math.round(stops.length / 10));
+    const at = cursor === null ? -1 : lowerBound(stops, cursor);
+    const to = { ArrowRight: at + 1, ArrowLeft: cursor === null ? stops.length - 1 : at - 1,
+      PageDown: at + page, PageUp: at - page, Home: 0, End: stops.length - 1 }[event.key];
     if (event.key === "Escape") hide();
     if (to === undefined || !stops.length) return;
     event.preventDefault();
@@ -190,8 +191,7 @@ function chart(options) {
   const figure = h("figure", { class: "chart" },
     h("figcaption", {}, h("h3", {}, title, unit && h("span", { class: "unit" }, ` ${unit}`)), tools),
     plot, legend, oddNote(lines), note && h("p", { class: "note" }, note), chartData(options));
-  redraws.add(draw);
-  new ResizeObserver(draw).observe(plot);
+  drawn(plot, draw);
   return figure;
 }
 

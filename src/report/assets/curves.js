@@ -7,6 +7,8 @@ const NAMES = {
 const UNITS = { images_per_second: "images/s", seconds: "s", train_accuracy: "fraction", val_accuracy: "fraction", accuracy: "fraction" };
 const LOGGED = /loss|lr|norm|seconds|scale|std/;
 const nameOf = (column) => NAMES[column] || column;
+const EPOCH_NAMES = { accuracy: "Accuracy", images_per_second: "Throughput" };
+const epochNameOf = (column) => EPOCH_NAMES[column] || nameOf(column);
 
 const runLine = (run, n) => ({ name: run.label, run: data.runs.length > 1 ? n : undefined, colour: n, dash: Math.floor(n / 8) % 3 });
 const known = (values) => values.some((v) => v !== null && v !== undefined);
@@ -18,7 +20,7 @@ function epochCharts(runs) {
   const single = runs.length === 1;
   const line = (run, n, column, own) => ({ ...runLine(run, n), ...own, x: run.epochs.x, y: columnOf(run.epochs, column) });
   const marks = single && runs[0].best ? [{ at: runs[0].best.epoch, name: `best epoch ${runs[0].best.epoch}` }] : [];
-  const make = (title, unit, lines, logY) => {
+  const make = (title, unit, lines, logY, marks) => {
     const drawn = lines.filter((l) => known(l.y));
     if (!drawn.length) return null;
     return chart({ title, unit, x: "epoch", lines: drawn.map(withOdd), marks, logY: logY && "able", wholeX: true });
@@ -27,9 +29,9 @@ function epochCharts(runs) {
   for (const [what, title, log] of [["loss", "loss", true], ["accuracy", "accuracy", false]]) {
     const unit = UNITS[what];
     if (single) {
-      out.push(make(nameOf(what), unit, [
+      out.push(make(epochNameOf(what), unit, [
         line(runs[0], 0, `train_${what}`, { name: "training", colour: 0 }),
-        line(runs[0], 0, `val_${what}`, { name: "validation", colour: 1, dash: 1 })], log));
+        line(runs[0], 0, `val_${what}`, { name: "validation", colour: 1, dash: 1 })], log, marks));
       continue;
     }
     for (const [split, word] of [["val", "Validation"], ["train", "Training"]]) {
@@ -39,8 +41,8 @@ function epochCharts(runs) {
   const shown = ["epoch", "train_loss", "val_loss", "train_accuracy", "val_accuracy", "lr"];
   const rest = new Set(with_.flatMap(([run]) => run.epochs.columns.map((c) => c.name)).filter((name) => !shown.includes(name)));
   for (const name of rest) {
-    const lines = with_.map(([run, n]) => line(run, n, name, single ? { name: nameOf(name) } : {}));
-    out.push(make(`${nameOf(name)}${name === "images_per_second" ? " of an epoch" : ""}`, UNITS[name], lines, LOGGED.test(name)));
+    const lines = with_.map(([run, n]) => line(run, n, name, single ? { name: epochNameOf(name) } : {}));
+    out.push(make(epochNameOf(name), UNITS[name], lines, LOGGED.test(name)));
   }
   return out.filter(Boolean);
 }
@@ -73,7 +75,7 @@ function evaluationCharts(runs) {
       if (drawn.some((l) => l.x.length > 1)) out.push(chart({ title, unit, x: "epoch", lines: drawn.map(withOdd), wholeX: true, note, show: fixed }));
     };
     if (single) {
-      make(`${set}: accuracy`, "± standard deviation over folds", [{ name: "accuracy", colour: 0, ...over(runs[0], set, "accuracy") }], "Epoch 0 is the untrained network.");
+      make(`${set}: accuracy`, "± std over folds", [{ name: "accuracy", colour: 0, ...over(runs[0], set, "accuracy") }], "Epoch 0 is the untrained network.");
       make(`${set}: other scores`, "fraction", metrics.filter((m) => m !== "accuracy").map((m, n) => ({ name: m, colour: n, dash: n % 3, ...over(runs[0], set, m) })));
     } else {
       for (const metric of metrics.filter((m) => METRIC_FIRST.includes(m) || m === "tar@far=1e-3")) {

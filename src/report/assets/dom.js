@@ -80,8 +80,22 @@ function toggle(label, on, change) {
 }
 
 /// What is drawn again when the theme, the width or the choice of runs changes.
-const redraws = new Set();
-const redrawAll = () => redraws.forEach((redraw) => redraw());
+const drawings = new Set();
+function drawn(element, draw) {
+  let width = -1;
+  const drawing = { element, draw };
+  drawings.add(drawing);
+  new ResizeObserver(() => {
+    if (Math.abs(element.clientWidth - width) < 1) return;
+    width = element.clientWidth;
+    requestAnimationFrame(draw);
+  }).observe(element);
+}
+function redrawAll() {
+  for (const drawing of drawings) {
+    if (drawing.element.isConnected) drawing.draw(); else drawings.delete(drawing);
+  }
+}
 
 const section = (title, ...children) => {
   const name = id("section");

@@ -117,8 +117,7 @@ function embeddingView(view) {
     }, 700);
     draw();
   });
-  redraws.add(draw);
-  new ResizeObserver(draw).observe(place);
+  drawn(place, draw);
   return h("figure", { class: "chart" }, h("figcaption", {}, h("h3", {}, "Embeddings", h("span", { class: "unit" }, ` ${plural(labels.length, "class").replace("classs", "classes")}`)),
     toggle("fit each epoch", false, (on) => { own = on; draw(); })),
   place, h("div", { class: "tools" }, h("label", {}, "Epoch", slider, out), epochs.length > 1 && play),

@@ -13,9 +13,11 @@ function name(runs) {
   const different = differences(runs);
   runs.forEach((run, n) => {
     run.label = names.size > 1 ? `${run.info.experiment} ${run.info.run}` : run.info.run;
-    const own = different.filter(({ key }) => !/^(name$|paths\.)/.test(key) && different.length);
-    const text = own.slice(0, 3).map(({ key, values }) => `${key} = ${values[n] ?? "–"}`).join(", ");
-    run.diff = text && text.length > 80 ? `${text.slice(0, 79)}…` : text;
+    // What only one kind of part has follows from the kind: a few keys that all runs have, kinds first.
+    const own = different.filter(({ key, values }) => !/^(name$|paths\.)/.test(key) && !values.includes(undefined));
+    own.sort((a, b) => b.key.endsWith(".kind") - a.key.endsWith(".kind"));
+    const text = own.slice(0, 4).map(({ key, values }) => `${key} ${values[n].replace(/^"(.*)"$/, "$1")}`).join(", ");
+    run.diff = text.length > 90 ? `${text.slice(0, 89)}…` : text;
   });
   const seen = new Map();
   for (const run of runs) {
@@ -31,15 +33,18 @@ function comparison(runs) {
   const scores = runs.map(finalScores);
   const last = (run, column) => lastOf(columnOf(run.epochs, column)) ?? null;
   const at = (run) => (run.best ? run.best.value : null);
+  // A loss of another kind, scale or margin is another quantity: none of them is the best.
+  const losses = runs.map((run) => JSON.stringify(run.settings.filter((setting) => setting.key.startsWith("loss."))));
+  const oneLoss = new Set(losses).size === 1 && new Set(runs.map((run) => run.best && run.best.column)).size === 1;
   const columns = [
     { name: "run", get: (run) => run.label, show: (v, run) => h("span", {}, h("span", { class: `swatch c${runs.indexOf(run) % 8} d${Math.floor(runs.indexOf(run) / 8) % 3}` }), " ", v) },
-    { name: "differs in", wide: true, get: (run) => run.diff || "–", show: (v) => h("span", { class: "mono" }, v) },
+    { name: "differs in", wide: true, get: (run) => run.diff || "–", show: (v) => v },
     { name: "status", get: statusOf, show: (_, run) => state(run) },
     { name: "epochs", numeric: true, get: (run) => (run.epochs ? run.epochs.x.length : 0) },
     { name: "best epoch", numeric: true, get: (run) => (run.best ? run.best.epoch : null) },
-    { name: "least loss", numeric: true, better: "low", get: at, show: fixed },
+    { name: "least loss", numeric: true, better: oneLoss && "low", get: at, show: fixed },
     ...["train_loss", "val_loss", "train_accuracy", "val_accuracy"].map((column) => ({
-      name: column, numeric: true, better: column.endsWith("loss") ? "low" : "high", get: (run) => last(run, column), show: fixed })),
+      name: column, numeric: true, better: column.endsWith("loss") ? oneLoss && "low" : "high", get: (run) => last(run, column), show: fixed })),
   ];
   const sets = [...new Set(scores.flat().map((set) => set.name))];
   for (const set of sets) {
@@ -58,8 +63,12 @@ function comparison(runs) {
     { name: "duration", numeric: true, better: "low", get: (run) => run.info.seconds.total ?? null, show: duration },
     { name: "parameters", numeric: true, get: (run) => run.info.parameters });
   const shown = columns.filter((c, n) => n < 4 || runs.some((run) => { const v = c.get(run); return v !== null && v !== undefined; }));
-  return sortable({ caption: "Runs; a column's head sorts by it, the best of a column is bold. Losses and accuracies are of the last epoch, scores of min-loss (else latest).",
-    columns: shown, rows: runs, cell: (run, column) => column.get(run) }).element;
+  return [
+    sortable({ css: "runs-table", caption: "Runs; a column's head sorts by it, the best of a column is bold",
+      columns: shown, rows: runs, cell: (run, column) => column.get(run) }).element,
+    h("p", { class: "note" }, "Losses and accuracies are of the last epoch, scores of min-loss (else latest).",
+      oneLoss ? "" : " The runs differ in their loss: its values are other quantities, and none is the best."),
+  ];
 }
 
 function oneRun(run) {
@@ -77,7 +86,7 @@ function oneRun(run) {
 function severalRuns(runs) {
   const different = name(runs);
   const parts = [["Summary", [h("div", { class: "head" }, h("h1", {}, data.title)),
-    ...runs.map((run) => problemBox(run.problems, `Parts of the record of ${run.label} are missing or damaged`)), comparison(runs)]]];
+    ...runs.map((run) => problemBox(run.problems, `Parts of the record of ${run.label} are missing or damaged`)), ...comparison(runs)]]];
   parts.push(["Differences", [different.length
     ? plainTable({ caption: "Keys of the configuration that differ between the runs", head: ["key", ...runs.map((run) => run.label)],
       rows: different.map(({ key, values }) => ({ cells: [h("span", { class: "mono" }, key), ...values.map((v) => h("span", { class: "mono" }, v ?? "–"))] })) })
@@ -101,8 +110,10 @@ function theme() {
 }
 
 const parts = [];
-if (data.sweeps.length && !data.runs.length) parts.push(["Sweep", [h("div", { class: "head" }, h("h1", {}, data.title))]]);
-for (const sweep of data.sweeps) parts.push([data.sweeps.length > 1 || data.runs.length ? `Sweep ${sweep.folder}` : "Trials", sweepView(sweep)]);
+data.sweeps.forEach((sweep, n) => {
+  const head = n === 0 && !data.runs.length ? [h("div", { class: "head" }, h("h1", {}, data.title), h("p", { class: "sub mono" }, sweep.folder))] : [];
+  parts.push([head.length ? "Sweep" : `Sweep ${sweep.folder}`, [...head, ...sweepView(sweep)]]);
+});
 if (data.runs.length === 1) { name(data.runs); parts.push(...oneRun(data.runs[0])); }
 if (data.runs.length > 1) parts.push(...severalRuns(data.runs));
 

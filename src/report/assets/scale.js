@@ -28,9 +28,9 @@ function logTicks(low, high) {
 /// Ticks as text, all with the decimals that the narrowest needs.
 function tickLabels(ticks, log) {
   const size = Math.max(...ticks.map(Math.abs));
-  if (log || size >= 1e5 || (size > 0 && size < 1e-3)) {
-    return ticks.map((t) => (t !== 0 && (Math.abs(t) >= 1e5 || Math.abs(t) < 1e-3)
-      ? minus(t.toExponential().replace("+", "")) : minus(String(t))));
+  if (log || size >= 1e7 || (size > 0 && size < 1e-3)) {
+    return ticks.map((t) => (t !== 0 && (Math.abs(t) >= 1e7 || Math.abs(t) < 1e-3)
+      ? minus(t.toExponential().replace("+", "")) : Number.isInteger(t) ? group(t) : minus(String(t))));
   }
   const decimals = Math.max(...ticks.map((t) => (String(t).split(".")[1] || "").length));
   return ticks.map((t) => (Number.isInteger(t) && decimals === 0 ? group(t) : minus(t.toFixed(decimals))));

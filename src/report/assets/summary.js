@@ -50,12 +50,11 @@ function tiles(run) {
   if (!epochs) out.push(tile("Epochs", "no epoch yet", run.steps ? `${plural(run.steps.rows, "step")} so far` : "no step yet"));
   else {
     const of = best && (best.column === "val_loss" ? "validation" : "training");
-    if (best) out.push(tile("Best epoch", [String(best.epoch), h("small", {}, ` of ${lastOf(epochs.x)}`)], `least ${of} loss ${fixed(best.value)}`));
+    if (best) out.push(tile("Best epoch", [String(best.epoch), h("small", {}, ` of ${lastOf(epochs.x)}`)], `least ${of} loss ${fixed(best.value)}${finite(at("val_accuracy")) ? `, accuracy ${fixed(at("val_accuracy"))}` : ""}`));
     const pair = (what, word) => tile(`Final ${word}`, fixed(last(`val_${what}`) ?? last(`train_${what}`)),
       last(`val_${what}`) === undefined ? "training, no validation" : `validation; training ${fixed(last(`train_${what}`))}`);
     out.push(pair("loss", "loss"));
     if (last("train_accuracy") !== undefined || last("val_accuracy") !== undefined) out.push(pair("accuracy", "accuracy"));
-    if (best && finite(at("val_accuracy"))) out.push(tile("Accuracy at the best epoch", fixed(at("val_accuracy")), "validation"));
   }
   const speed = last("images_per_second");
   out.push(tile("Duration", duration(run.info.seconds.total), finite(speed) ? `${number(Math.round(speed))} images/s in the last epoch` : null));

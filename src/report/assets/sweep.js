@@ -19,10 +19,11 @@ function sweepView(sweep) {
     table.filter(keep);
     status.textContent = count === rows.length ? `All ${plural(rows.length, "trial")} are shown.` : `${count} of ${plural(rows.length, "trial")} picked; the table below shows them.`;
   };
+  const varies = (c) => new Set(rows.map((row) => row[c.n])).size > 1;
   const fill = () => {
     const metric = metrics.find((m) => m.n === Number(choice.value));
     bars.replaceChildren(importanceBars(importance.find((i) => i.metric === metric.name)));
-    coordinates.replaceChildren(parallel(rows, [...parameters, metric], metric, picked));
+    coordinates.replaceChildren(parallel(rows, [...parameters.filter(varies), metric], metric, picked));
     picked(() => true, rows.length);
   };
   choice.addEventListener("change", fill);
@@ -31,8 +32,8 @@ function sweepView(sweep) {
     problemBox(sweep.problems, "Parts of the sweep are damaged"),
     h("div", { class: "tools" }, h("label", {}, "Metric", choice)),
     h("div", { class: "card" }, h("h3", {}, "Importance of the parameters"), bars,
-      h("p", { class: "note" }, "How strongly a parameter goes with the metric, from 0 to 1, over ranks: the magnitude of Spearman's ρ of numbers (+ rises with it, − falls), the correlation ratio η of others. It is no proof of a cause, η is high by chance where few trials have many values, and both miss what two parameters only do together.")),
-    h("div", { class: "block" }, coordinates, status), table.element,
+      h("p", { class: "note" }, "How strongly a parameter goes with the metric, from 0 to 1, over ranks: the magnitude of Spearman's ρ of numbers (+ rises with it, − falls), the correlation ratio η of others. It is no proof of a cause, η is high by chance where few trials have many values, and both miss what two parameters only do together. Of trials without a finite metric nothing is counted.")),
+    h("div", { class: "gap" }, coordinates), status, table.element,
   ];
 }
 
@@ -42,7 +43,7 @@ function importanceBars({ parameters }) {
     fill.style.width = `${Math.abs(v || 0) * 100}%`;
     const sign = measure === "rho" ? (v < 0 ? "− " : "+ ") : "";
     const text = v === null ? "does not vary" : `${sign}${Math.abs(v).toFixed(2)} ${measure === "rho" ? "ρ" : "η"}`;
-    return [h("span", { class: "mono" }, parameter), h("div", { class: "track" }, fill), h("span", {}, text, h("span", { class: "soft" }, ` n ${trials}`))];
+    return [h("span", { class: "mono" }, parameter), h("div", { class: "track" }, fill), h("span", {}, text, h("span", { class: "soft" }, `, ${plural(trials, "trial")}`))];
   });
   return h("div", { class: "bars" }, cells);
 }
@@ -62,6 +63,8 @@ function parallel(rows, axes, metric, picked) {
     const known = values.filter((v) => finite(v));
     const log = known.length > 0 && Math.min(...known) > 0 && Math.max(...known) / Math.min(...known) >= 50;
     const scale = makeScale(known, bottom, top, { log, pad: 0.04, count: 5 });
+    const distinct = [...new Set(known)].sort((a, b) => a - b);
+    if (distinct.length <= 6) Object.assign(scale, { ticks: distinct, labels: distinct.map(number) });
     return { ...scale, at: (v) => (finite(v) && !(log && v <= 0) ? scale.at(v) : null) };
   });
   const height = (row, k) => scales[k].at(value(row[axes[k].n]));
@@ -155,10 +158,7 @@ function parallel(rows, axes, metric, picked) {
     });
     return group;
   }
-  redraws.add(draw);
-  new ResizeObserver(() => { if (Math.abs(place.clientWidth - drawnWidth) > 1) { drawnWidth = place.clientWidth; draw(); } }).observe(place);
-  let drawnWidth = 0;
-  draw();
-  return h("figure", { class: "chart" }, h("figcaption", {}, h("h3", {}, "Parallel coordinates", h("span", { class: "unit" }, ` darker or brighter is better: ${metric.name}`))), place,
+  drawn(place, draw);
+  return h("figure", { class: "chart" }, h("figcaption", {}, h("h3", {}, "Parallel coordinates", h("span", { class: "unit" }, ` the stronger a line, the better its ${metric.name}`))), place,
     h("p", { class: "note" }, "Drag along an axis to pick a range, click it to drop the range. With the keyboard: Tab to an axis, arrow up and down move the lower end of its range, with Shift the upper one, Escape drops it."));
 }

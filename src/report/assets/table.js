@@ -2,7 +2,7 @@
 
 /// A scrollable table. `columns` [{name, numeric, show(value, row), sort(row), better}], `rows` any
 /// objects; `cell(row, column)` is the value, `sort` what the order goes by, else the value.
-function sortable({ caption, columns, rows, cell, rowClass }) {
+function sortable({ caption, columns, rows, cell, rowClass, css: tableClass }) {
   const body = h("tbody");
   const heads = [];
   let sorted = null, rising = true, keep = () => true;
@@ -47,10 +47,9 @@ function sortable({ caption, columns, rows, cell, rowClass }) {
   for (const column of columns) {
     const head = h("th", { scope: "col", class: column.numeric ? "n" : null });
     head.append(h("button", { type: "button", onclick: () => sort(column) }, column.name));
-    // A button takes Enter and Space; both must do it once.
     heads.push(head);
   }
-  const table = h("table", {}, h("caption", {}, caption), h("thead", {}, h("tr", {}, heads)), body);
+  const table = h("table", { class: tableClass }, h("caption", {}, h("span", {}, caption)), h("thead", {}, h("tr", {}, heads)), body);
   fill();
   const element = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, table);
   return { element, filter(test) { keep = test; fill(); }, refill: fill };
@@ -60,7 +59,7 @@ function sortable({ caption, columns, rows, cell, rowClass }) {
 function plainTable({ caption, head, rows, numeric }) {
   const is = (n) => (numeric && n > 0 ? "n" : null);
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, h("table", {},
-    h("caption", {}, caption),
+    h("caption", {}, h("span", {}, caption)),
     h("thead", {}, h("tr", {}, head.map((name, n) => h("th", { scope: "col", class: is(n) }, name)))),
     h("tbody", {}, rows.map(({ cells, css }) => h("tr", { class: css },
       cells.map((cell, n) => (n === 0 ? h("th", { scope: "row" }, cell) : h("td", { class: is(n) }, cell))))))));
