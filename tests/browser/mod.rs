@@ -171,12 +171,21 @@ impl Browser {
             self.port
         )
         .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("HTTP/1.1 200"), "{answer}");
-        let body: Value = serde_json::from_str(body).unwrap();
-        body["value"].as_array().unwrap().clone()
+        // The driver keeps the connection open: what counts is the length that it states.
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let mut answer = BufReader::new(stream);
+        let mut length = 0;
+        let mut line = String::new();
+        while answer.read_line(&mut line).unwrap() > 0 && !line.trim().is_empty() {
+            if let Some(stated) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = stated.trim().parse().unwrap();
+            }
+            line.clear();
+        }
+        let mut body = vec![0; length];
+        answer.read_exact(&mut body).unwrap();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        body["value"].as_array().unwrap_or_else(|| panic!("{body}")).clone()
     }
 
     /// No message on the console, nothing asked of any network, every id once, every reference to
@@ -187,10 +196,13 @@ impl Browser {
         let mut requests = 0;
         for entry in self.log("performance") {
             let message: Value = serde_json::from_str(entry["message"].as_str().unwrap()).unwrap();
-            if message["message"]["method"] == "Network.requestWillBeSent" {
+            let request = &message["message"]["params"];
+            let of = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            // The browser's own start page, before ours.
+            let own = of(&request["documentURL"]).starts_with("chrome:");
+            if message["message"]["method"] == "Network.requestWillBeSent" && !own {
                 requests += 1;
-                let url =
-                    message["message"]["params"]["request"]["url"].as_str().unwrap().to_owned();
+                let url = of(&request["request"]["url"]);
                 assert!(url.starts_with("file://") || url.starts_with("data:"), "{url}");
             }
         }

@@ -110,8 +110,11 @@ function parallel(rows, axes, metric, picked) {
       svg.append(line);
     }
     axes.forEach((axis, k) => svg.append(vertical(axis, k, X(k))));
+    // The axis that has the focus is another element now, and taking the old one away blurs it.
+    const again = focused;
     place.replaceChildren(svg);
-    if (focused !== null) svg.querySelectorAll("g.vertical")[focused].focus();
+    focused = again;
+    if (again !== null) svg.querySelectorAll("g.vertical")[again].focus({ preventScroll: true });
   }
   function vertical(axis, k, x) {
     const brush = brushes.get(k), count = rows.filter(inside).length;
