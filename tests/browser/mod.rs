@@ -199,7 +199,7 @@ impl Browser {
             let request = &message["message"]["params"];
             let of = |value: &Value| value.as_str().unwrap_or_default().to_owned();
             // The browser's own start page, before ours.
-            let own = of(&request["documentURL"]).starts_with("chrome:");
+            let own = of(&request["documentURL"]).starts_with("chrome");
             if message["message"]["method"] == "Network.requestWillBeSent" && !own {
                 requests += 1;
                 let url = of(&request["request"]["url"]);
