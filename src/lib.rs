@@ -19,6 +19,7 @@ pub mod plan;
 pub mod plot;
 pub mod random;
 pub mod record;
+pub mod report;
 pub mod scheduler;
 pub mod torch;
 pub mod train;

@@ -177,7 +177,8 @@ pub struct ReportArgs {
     /// Run folders.
     #[arg(required = true, value_name = "RUN_DIR")]
     pub runs: Vec<PathBuf>,
-    /// The page to write, instead of report.html in the run's folder.
+    /// The page to write, instead of report.html in the run's folder (of several: in the current
+    /// one).
     #[arg(long, value_name = "FILE.html")]
     pub output: Option<PathBuf>,
 }

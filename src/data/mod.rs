@@ -6,7 +6,7 @@
 mod augmentation;
 pub mod contact_sheet;
 mod dataset;
-mod decode;
+pub(crate) mod decode;
 mod image_folder;
 #[cfg(test)]
 mod image_folder_tests;
