@@ -114,6 +114,12 @@ crate::config_struct! {
     pub struct Record {
         /// Optimizer steps after which rows of `steps.csv` are brought to the disk.
         pub every_steps: usize = 50, at_least(1);
+        /// Epochs between records of embeddings, for `run plot embeddings`; 0 is never. The first is
+        /// taken before training.
+        pub embeddings_every_epochs: usize = 0;
+        /// Images whose embeddings are recorded at most, evenly over the identities: of the
+        /// validation images, or where there are none, of those trained on.
+        pub embeddings_samples: usize = 1000, at_least(2);
         /// Weights & Biases.
         pub wandb: Wandb = Wandb::default();
     }

@@ -4,6 +4,7 @@
 mod canvas;
 mod chart;
 mod colour;
+pub mod embeddings;
 mod font;
 mod scale;
 mod ticks;

@@ -7,6 +7,7 @@ mod console;
 mod crash;
 pub mod csv_file;
 mod csv_sink;
+pub mod embeddings;
 mod event;
 mod log_file;
 mod run_dir;

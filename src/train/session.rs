@@ -13,7 +13,7 @@ use crate::evaluate::{self, Absent};
 use crate::plan::Plan;
 use crate::record::{
     Columns, Console, CrashNote, CsvSink, Event, LogFile, Recorder, RunDir, RunInfo, Status,
-    Verbosity, crash_note, csv_file,
+    Verbosity, crash_note, csv_file, embeddings,
 };
 use crate::torch::{determinism, device, threads};
 use crate::{Error, Result};
@@ -187,6 +187,7 @@ impl Session {
                 warnings.extend(CsvSink::cut(path, state.epoch, state.step, &state.rows)?);
                 eval_rows = state.rows.get(Evaluation::FILE).copied().unwrap_or(0);
                 csv_file::truncate_rows(&path.join(Evaluation::FILE), eval_rows)?;
+                embeddings::cut(path, Some(state.epoch))?;
                 let info = RunInfo::read(path)?.continued(&source);
                 (run, info, Some(snapshot), None)
             }
@@ -194,6 +195,7 @@ impl Session {
                 let none = Default::default();
                 CsvSink::cut(run.path(), 0, 0, &none)?;
                 csv_file::truncate_rows(&run.path().join(Evaluation::FILE), 0)?;
+                embeddings::cut(run.path(), None)?;
                 let info = RunInfo::new(&plan.name, &run.id(), &source);
                 (run, info, None, None)
             }
