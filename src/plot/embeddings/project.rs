@@ -24,11 +24,11 @@ impl Pca {
         let rows = rows.to_kind(Kind::Double);
         let mean = rows.mean_dim([0i64].as_slice(), true, Kind::Double);
         let failed = |e| Error::failed(format!("cannot find principal components: {e}"));
-        let (_, _, v) = Tensor::f_linalg_svd(&(&rows - &mean), false, "").map_err(failed)?;
-        let found = v.size()[0].min(2);
+        let (_, _, v) = (&rows - &mean).f_svd(true, true).map_err(failed)?;
+        let found = v.size()[1].min(2);
         let axes = Tensor::zeros([2, rows.size()[1]], (Kind::Double, tch::Device::Cpu));
         for axis in 0..found {
-            let direction = v.get(axis);
+            let direction = v.select(1, axis);
             let largest = direction.abs().argmax(0, false).int64_value(&[]);
             let sign = if direction.double_value(&[largest]) < 0.0 { -1.0 } else { 1.0 };
             axes.get(axis).copy_(&(direction * sign));
@@ -124,4 +124,110 @@ pub fn align(places: &[Place], onto: &[Place]) -> Vec<Place> {
             [x * cos - y * sin, x * sin + y * cos]
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(serde::Deserialize)]
+    struct Case {
+        name: String,
+        rows: Vec<Vec<f64>>,
+        mean: Vec<f64>,
+        axes: Vec<Vec<f64>>,
+        projected: Vec<Vec<f64>>,
+    }
+
+    fn tensor(rows: &[Vec<f64>]) -> Tensor {
+        Tensor::from_slice(&rows.concat()).view([rows.len() as i64, -1])
+    }
+
+    /// tools/parity/pca.py. The variances along the axes differ by far more than rounding.
+    #[test]
+    fn principal_components_are_scikit_learns() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/embeddings/pca.json");
+        let cases: Vec<Case> = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        assert_eq!(cases.len(), 3);
+        for Case { name, rows, mean, axes, projected } in cases {
+            let rows = tensor(&rows);
+            let pca = Pca::fit(&rows).unwrap();
+            let same = |what: &str, ours: &Tensor, expected: &Tensor| {
+                assert_eq!(ours.size(), expected.size(), "{name} {what}");
+                let largest = (ours - expected).abs().max().double_value(&[]);
+                let scale = expected.abs().max().double_value(&[]);
+                assert!(largest <= 1e-9 * scale, "{name} {what}: {largest:e}");
+            };
+            same("mean", &pca.mean.view(-1), &Tensor::from_slice(&mean));
+            same("axes", &pca.axes, &tensor(&axes));
+            same("projected", &pca.project(&rows), &tensor(&projected));
+            let through_origin = pca.turn(&rows) - pca.turn(&pca.mean);
+            same("turned", &through_origin, &tensor(&projected));
+        }
+    }
+
+    #[test]
+    fn one_image_or_dimension_has_one_axis_or_none() {
+        let one = Pca::fit(&Tensor::from_slice(&[1.0f32, 2.0, 3.0]).view([1, 3])).unwrap();
+        let places = places(&one.project(&Tensor::from_slice(&[1.0f32, 2.0, 3.0]).view([1, 3])));
+        assert_eq!(places.unwrap(), [[0.0, 0.0]]);
+        let narrow = Pca::fit(&Tensor::from_slice(&[1.0f32, 2.0, 6.0]).view([3, 1])).unwrap();
+        let found = narrow.project(&Tensor::from_slice(&[6.0f32]).view([1, 1]));
+        assert_eq!(super::places(&found).unwrap(), [[3.0, 0.0]]);
+    }
+
+    /// Three clusters far apart in ten dimensions.
+    fn clusters() -> (Tensor, Vec<Place>) {
+        let value = |n: usize, d: usize| {
+            let noise = ((n * 37 + d * 101) % 23) as f64 / 230.0;
+            noise + if d == n % 3 { 5.0 } else { 0.0 }
+        };
+        let rows: Vec<f64> = (0..36).flat_map(|n| (0..10).map(move |d| value(n, d))).collect();
+        let rows = Tensor::from_slice(&rows).view([36, 10]);
+        let start = places(&Pca::fit(&rows).unwrap().project(&rows)).unwrap();
+        (rows, start)
+    }
+
+    #[test]
+    fn neighbours_stay_neighbours_in_t_sne() {
+        let (rows, start) = clusters();
+        let found = tsne(&rows, &start, 8.0).unwrap();
+        let distance = |a: Place, b: Place| (a[0] - b[0]).hypot(a[1] - b[1]);
+        for (n, place) in found.iter().enumerate() {
+            let mut others: Vec<usize> = (0..36).filter(|other| *other != n).collect();
+            let key = |other: &usize| distance(*place, found[*other]);
+            others.sort_by(|a, b| key(a).total_cmp(&key(b)));
+            assert!(others[..8].iter().all(|other| other % 3 == n % 3), "{n}: {others:?}");
+        }
+    }
+
+    #[test]
+    fn t_sne_says_what_it_cannot_do() {
+        let (rows, start) = clusters();
+        let error = tsne(&rows, &start, 12.0).unwrap_err().to_string();
+        assert!(error.contains("from 1 to 11.7"), "{error}");
+        let error = tsne(&rows, &start, f64::NAN).unwrap_err().to_string();
+        assert!(error.contains("--perplexity NaN"), "{error}");
+        let error = tsne(&rows.narrow(0, 0, 3), &start[..3], 1.0).unwrap_err().to_string();
+        assert!(error.contains("t-SNE of 3 images"), "{error}");
+    }
+
+    #[test]
+    fn what_was_turned_and_mirrored_is_brought_back() {
+        let shape: Vec<Place> = vec![[2.0, 0.0], [-1.0, 1.0], [-1.0, -2.0], [0.0, 1.0]];
+        for mirror in [1.0, -1.0] {
+            for angle in [0.0f64, 0.7, 3.0, -2.0] {
+                let (sin, cos) = angle.sin_cos();
+                let turned: Vec<Place> = shape
+                    .iter()
+                    .map(|p| [p[0], p[1] * mirror])
+                    .map(|p| [p[0] * cos - p[1] * sin + 5.0, p[0] * sin + p[1] * cos - 3.0])
+                    .collect();
+                for (ours, expected) in align(&turned, &shape).iter().zip(&shape) {
+                    let off = (ours[0] - expected[0]).hypot(ours[1] - expected[1]);
+                    assert!(off < 1e-12, "{mirror} {angle}: {ours:?} for {expected:?}");
+                }
+            }
+        }
+    }
 }
