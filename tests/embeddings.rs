@@ -33,7 +33,10 @@ fn epochs_are_recorded_from_before_training() {
     let mut before: Option<Tensor> = None;
     for (epoch, path) in list(&run).unwrap() {
         let one = Embeddings::read(&path).unwrap();
-        assert_eq!((one.epoch, one.split.as_str(), one.experiment.as_str()), (epoch, "validation", "tiny"));
+        assert_eq!(
+            (one.epoch, one.split.as_str(), one.experiment.as_str()),
+            (epoch, "validation", "tiny")
+        );
         // An eighth of the nine images of each of eight identities, in their order.
         assert_eq!(one.points.size(), [9, 16]);
         let labels = Vec::<i64>::try_from(&one.labels).unwrap();
@@ -103,8 +106,12 @@ fn a_continued_run_has_no_gap_and_no_repeat() {
     // A fork begins with the state of its checkpoint.
     let checkpoint = whole.join("checkpoints/latest").display().to_string();
     tiny.succeed(
-        &[&["tiny.toml", "-q", "--continue-train", &checkpoint], &settings[..], &["--set", "epochs=4"]]
-            .concat(),
+        &[
+            &["tiny.toml", "-q", "--continue-train", &checkpoint],
+            &settings[..],
+            &["--set", "epochs=4"],
+        ]
+        .concat(),
     );
     let fork = tiny.runs().pop().unwrap();
     assert_eq!(epochs(&fork), [3, 4]);
@@ -119,7 +126,8 @@ fn recorded(run: &Path, dim: i64, epochs: &[u64], loss: &str) {
     std::fs::write(run.join("config.toml"), format!("[loss]\nkind = \"{loss}\"\n")).unwrap();
     for &epoch in epochs {
         let value = |n: i64, d: i64| {
-            let angle = (n % classes) as f64 / classes as f64 * 6.283 + (n % 7) as f64 * 0.02;
+            let angle = (n % classes) as f64 / classes as f64 * std::f64::consts::TAU
+                + (n % 7) as f64 * 0.02;
             let radius = 1.0 + epoch as f64 + (n % 5) as f64 * 0.3;
             let noise = ((n * 31 + d * 17) % 13) as f64 / 50.0;
             (if d % 2 == 0 { angle.cos() } else { angle.sin() }) * radius + noise
@@ -278,5 +286,6 @@ fn what_cannot_be_drawn_is_said() {
     plot(&["four"]).says(&["four/embeddings/classes.json"]);
     std::fs::copy(file(&tiny.path("two"), 0), file(&tiny.path("four"), 0)).unwrap();
     write_classes(&tiny.path("four"), &names).unwrap();
-    plot(&["four"]).says(&["epoch-0001.safetensors: embeddings of 4 dimensions, those of epoch 0 have 2"]);
+    plot(&["four"])
+        .says(&["epoch-0001.safetensors: embeddings of 4 dimensions, those of epoch 0 have 2"]);
 }

@@ -114,7 +114,10 @@ impl CelebA {
                 train.identities.iter().map(|identity| identity.name.clone()).collect();
             let mut train = train;
             if train.identities.is_empty() {
-                return Err(Error::input(format!("{} trains on nothing: no line ends in 0", partition.display())));
+                return Err(Error::input(format!(
+                    "{} trains on nothing: no line ends in 0",
+                    partition.display()
+                )));
             }
             reading.keep(&mut train)?;
             keep_largest(&mut train, *identities, &mut reading.notes);
@@ -160,8 +163,11 @@ pub fn write_identities(root: &Path, notes: &mut Vec<String>) -> Result<(usize, 
     match fs::read_to_string(&path) {
         Ok(found) if found == text => {}
         Ok(_) => {
-            return Err(Error::input(format!("{} is there already and says something else", path.display()))
-                .help("delete it if it may be replaced"));
+            return Err(Error::input(format!(
+                "{} is there already and says something else",
+                path.display()
+            ))
+            .help("delete it if it may be replaced"));
         }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             durable::write_file(&path, |out| out.write_all(text.as_bytes()))

@@ -70,7 +70,11 @@ fn the_largest_identities_are_kept() {
     let splits = open(&CelebA { identities: 3, ..celeba(&root) });
     // Of the two with three images the lower number.
     assert_eq!(splits.train.labels.names(), ["002", "007", "010"]);
-    assert!(splits.notes.iter().any(|note| note.contains("data.identities = 3")), "{:?}", splits.notes);
+    assert!(
+        splits.notes.iter().any(|note| note.contains("data.identities = 3")),
+        "{:?}",
+        splits.notes
+    );
     let splits = open(&CelebA { min_images: 4, ..celeba(&root) });
     assert_eq!(splits.train.labels.names(), ["002", "010"]);
 }
@@ -79,8 +83,7 @@ fn the_largest_identities_are_kept() {
 fn whole_identities_are_held_out() {
     let root = faces();
     let fractions = Fractions { train: 0.25, validation: 0.25, test: 0.5 };
-    let splits =
-        open(&CelebA { split: CelebASplit::Identity, fractions, ..celeba(&root) });
+    let splits = open(&CelebA { split: CelebASplit::Identity, fractions, ..celeba(&root) });
     let unseen = splits.unseen.unwrap();
     assert_eq!((splits.train.labels.len(), unseen.labels.len()), (2, 2));
     assert!(unseen.labels.names().iter().all(|name| splits.train.labels.label(name).is_none()));
@@ -112,7 +115,10 @@ fn the_partition_is_followed() {
     assert_eq!((splits.train.len(), splits.validation.unwrap().len()), (7, 4));
     assert_eq!((splits.test.unwrap().len(), splits.unseen.is_none()), (4, true));
     let few = open(&CelebA { identities: 2, ..celeba(&root) });
-    assert_eq!((few.train.len(), few.validation.unwrap().len(), few.test.unwrap().len()), (5, 2, 2));
+    assert_eq!(
+        (few.train.len(), few.validation.unwrap().len(), few.test.unwrap().len()),
+        (5, 2, 2)
+    );
     let none = open(&CelebA { split: CelebASplit::Image, ..celeba(&root) });
     assert_eq!(none.train.len(), 9);
 
@@ -126,7 +132,11 @@ fn the_partition_is_followed() {
     assert_eq!(splits.train.labels.names(), ["002", "010"]);
     assert_eq!(splits.train.len() + splits.validation.unwrap().len(), 9);
     assert_eq!(splits.unseen.unwrap().labels.names(), ["100"]);
-    assert!(splits.notes.iter().any(|note| note.contains("part 1 stays unused")), "{:?}", splits.notes);
+    assert!(
+        splits.notes.iter().any(|note| note.contains("part 1 stays unused")),
+        "{:?}",
+        splits.notes
+    );
 }
 
 #[test]
@@ -139,7 +149,10 @@ fn a_wrong_list_is_named_with_its_line() {
     let root = folder(&[("a.jpg", ""), ("b.jpg", "")]);
     refused(&celeba(&root), &["there is no", "identity_CelebA.txt"]);
     for (list, parts) in [
-        ("a.jpg 1\nb.jpg\n", &["identity_CelebA.txt line 2", "not a file and a number", "b.jpg"][..]),
+        (
+            "a.jpg 1\nb.jpg\n",
+            &["identity_CelebA.txt line 2", "not a file and a number", "b.jpg"][..],
+        ),
         ("a.jpg 1\nb.jpg x\n", &["line 2", "not a number", "`b.jpg x`"]),
         ("a.jpg -1\n", &["line 1", "not a number"]),
         ("a.jpg 1\n\nb.jpg 2\na.jpg 2\n", &["line 4", "a.jpg is on line 1 already"]),
@@ -178,17 +191,24 @@ fn a_wrong_partition_is_named_with_its_line() {
 
 #[test]
 fn a_folder_of_identities_gets_its_list() {
-    let root = folder(&[("ann/1.jpg", ""), ("ann/2 b.jpg", ""), ("bob/1.png", ""), ("empty/x", "")]);
+    let root =
+        folder(&[("ann/1.jpg", ""), ("ann/2 b.jpg", ""), ("bob/1.png", ""), ("empty/x", "")]);
     let mut notes = Vec::new();
     assert_eq!(write_identities(root.path(), &mut notes).unwrap(), (2, 3));
     assert!(notes.iter().any(|note| note.contains("left out")), "{notes:?}");
     let list = root.path().join("identity_CelebA.txt");
-    assert_eq!(std::fs::read_to_string(&list).unwrap(), "ann/1.jpg 1\nann/2 b.jpg 1\nbob/1.png 2\n");
+    assert_eq!(
+        std::fs::read_to_string(&list).unwrap(),
+        "ann/1.jpg 1\nann/2 b.jpg 1\nbob/1.png 2\n"
+    );
     // Once more changes nothing; another list is left alone.
     assert_eq!(write_identities(root.path(), &mut Vec::new()).unwrap(), (2, 3));
     let fractions = Fractions { train: 1.0, validation: 0.0, test: 0.0 };
     let splits = open(&CelebA { fractions, ..celeba(&root) });
-    assert_eq!((splits.train.len(), splits.train.labels.names()), (3, &["1".into(), "2".into()][..]));
+    assert_eq!(
+        (splits.train.len(), splits.train.labels.names()),
+        (3, &["1".into(), "2".into()][..])
+    );
     std::fs::write(&list, "ann/1.jpg 7\n").unwrap();
     let error = write_identities(root.path(), &mut Vec::new()).unwrap_err();
     assert!(error.to_string().contains("says something else"), "{error}");

@@ -105,8 +105,7 @@ pub fn list(run: &Path) -> Result<Vec<(u64, PathBuf)>> {
     for entry in entries {
         let path = entry.map_err(|e| Error::io("read", &folder, e).into_input())?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let number =
-            name.strip_prefix("epoch-").and_then(|rest| rest.strip_suffix(".safetensors"));
+        let number = name.strip_prefix("epoch-").and_then(|rest| rest.strip_suffix(".safetensors"));
         if let Some(epoch) = number.and_then(|number| number.parse().ok()) {
             found.push((epoch, path));
         }
@@ -172,7 +171,10 @@ mod tests {
         assert_eq!(files.iter().map(|f| f.0).collect::<Vec<_>>(), [0, 2, 10_000]);
         let back = Embeddings::read(&files[1].1).unwrap();
         let expected = sample(2);
-        assert_eq!((back.epoch, &back.split, &back.experiment), (2, &expected.split, &expected.experiment));
+        assert_eq!(
+            (back.epoch, &back.split, &back.experiment),
+            (2, &expected.split, &expected.experiment)
+        );
         assert!(back.points.equal(&expected.points) && back.labels.equal(&expected.labels));
         assert!(back.centres.unwrap().equal(&expected.centres.unwrap()));
         let bytes = fs::read(&files[1].1).unwrap();

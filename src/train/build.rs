@@ -65,7 +65,12 @@ pub fn build<'a>(
     };
     let (preprocess, shared) = (experiment.preprocess.build(), options(plan, splits.on_corrupt));
     let embeddings = EmbeddingsRecord::new(
-        wanted, path, &splits.train, validation.as_ref(), preprocess, shared,
+        wanted,
+        path,
+        &splits.train,
+        validation.as_ref(),
+        preprocess,
+        shared,
     )?;
     let train = train_loader(plan, splits.train, splits.on_corrupt)?;
     let validation = validation

@@ -91,9 +91,10 @@ impl EmbeddingsRecord {
             counter.set(labels.len(), self.loader.dataset().len());
         }
         counter.finish();
-        let centres = model.loss.centres().map(|centres| {
-            centres.to_device(Device::Cpu).to_kind(Kind::Float).contiguous()
-        });
+        let centres = model
+            .loss
+            .centres()
+            .map(|centres| centres.to_device(Device::Cpu).to_kind(Kind::Float).contiguous());
         let embeddings = Embeddings {
             epoch,
             split: self.split.to_owned(),

@@ -69,7 +69,8 @@ pub fn read_partition<'a>(
     entries: &'a [Entry],
     list: &Path,
 ) -> Result<HashMap<&'a str, u64>> {
-    let known: HashMap<&str, &str> = entries.iter().map(|e| (e.file.as_str(), e.file.as_str())).collect();
+    let known: HashMap<&str, &str> =
+        entries.iter().map(|e| (e.file.as_str(), e.file.as_str())).collect();
     let mut parts = HashMap::new();
     for Entry { file, number, line } in read_list(path)? {
         if number > 2 {
@@ -88,7 +89,8 @@ pub fn read_partition<'a>(
         };
         parts.insert(*file, number);
     }
-    if let Some(Entry { file, line, .. }) = entries.iter().find(|e| !parts.contains_key(e.file.as_str()))
+    if let Some(Entry { file, line, .. }) =
+        entries.iter().find(|e| !parts.contains_key(e.file.as_str()))
     {
         return Err(Error::input(format!(
             "{} line {line}: {file} is not in {}",

@@ -57,9 +57,10 @@ impl Track {
                 return Err(Error::input(format!("there is no run folder {}", run.display()))
                     .help("a run folder is results/<experiment>/<run-id>"));
             }
-            return Err(Error::input(format!("{} has no recorded embeddings", run.display())).help(
-                "set record.embeddings_every_epochs = 1 in the experiment, and train it again",
-            ));
+            return Err(Error::input(format!("{} has no recorded embeddings", run.display()))
+                .help(
+                    "set record.embeddings_every_epochs = 1 in the experiment, and train it again",
+                ));
         }
         let classes = embeddings::read_classes(run)?;
         let mut recorded = Vec::new();
@@ -116,7 +117,8 @@ impl Track {
         self.origin = places(&plane.project(&last.zeros_like().narrow(0, 0, 1)))?[0];
         for one in recorded {
             let centres = one.centres.as_ref().map(unit);
-            let turned = |by: &Pca| centres.as_ref().map_or(Ok(Vec::new()), |c| places(&by.turn(c)));
+            let turned =
+                |by: &Pca| centres.as_ref().map_or(Ok(Vec::new()), |c| places(&by.turn(c)));
             self.frames.push(Frame {
                 points: places(&plane.project(&one.points))?,
                 unit: places(&sphere.turn(&unit(&one.points)))?,
@@ -168,7 +170,12 @@ fn frame(one: &Embeddings) -> Result<Frame> {
     })
 }
 
-fn check(one: &Embeddings, path: &Path, classes: &[String], first: Option<&Embeddings>) -> Result<()> {
+fn check(
+    one: &Embeddings,
+    path: &Path,
+    classes: &[String],
+    first: Option<&Embeddings>,
+) -> Result<()> {
     let wrong = |what: String| {
         Err(Error::input(format!("{}: {what}", path.display()))
             .help("delete the file; the other epochs can be drawn"))

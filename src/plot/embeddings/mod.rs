@@ -154,7 +154,8 @@ fn data(track: &Track) -> serde_json::Value {
 fn frame_data(frame: &Frame) -> serde_json::Value {
     let Frame { epoch, labels, points, unit, centres, unit_centres, reach } = frame;
     let step = labels.len().div_ceil(MOST_POINTS).max(1);
-    let some = |places: &[Place]| -> Vec<Place> { places.iter().step_by(step).map(rounded).collect() };
+    let some =
+        |places: &[Place]| -> Vec<Place> { places.iter().step_by(step).map(rounded).collect() };
     let all = |places: &[Place]| -> Vec<Place> { places.iter().map(rounded).collect() };
     serde_json::json!({
         "epoch": epoch,

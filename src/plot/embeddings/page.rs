@@ -42,7 +42,8 @@ mod tests {
     #[test]
     fn names_stay_text() {
         let classes = vec!["</script><b>".to_owned()];
-        let frame = super::super::Frame { labels: vec![0], points: vec![[0.0; 2]], ..Default::default() };
+        let frame =
+            super::super::Frame { labels: vec![0], points: vec![[0.0; 2]], ..Default::default() };
         let track = Track {
             experiment: "x".into(),
             run: "r".into(),

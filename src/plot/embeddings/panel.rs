@@ -104,12 +104,18 @@ pub fn scatter<D: DrawingBackend>(
     let Panel { left, top, side, middle, half } = *panel;
     // t-SNE's axes mean nothing: no ticks.
     if track.projection != "tsne" {
-        for tick in ticks::linear(middle[0] - half, middle[0] + half, (side / 70.0) as usize) {
+        for tick in ticks::linear(middle[0] - half, middle[0] + half, (side / 50.0) as usize) {
             let x = panel.place([tick.at, middle[1]]).0;
             canvas.rule((x, top), (x, top + side), 1.0, colour::GRID)?;
-            canvas.text((x, top + side + 14.0), Align::Middle, SMALL, colour::MUTED, &tick.label)?;
+            canvas.text(
+                (x, top + side + 14.0),
+                Align::Middle,
+                SMALL,
+                colour::MUTED,
+                &tick.label,
+            )?;
         }
-        for tick in ticks::linear(middle[1] - half, middle[1] + half, (side / 70.0) as usize) {
+        for tick in ticks::linear(middle[1] - half, middle[1] + half, (side / 50.0) as usize) {
             let y = panel.place([middle[0], tick.at]).1;
             canvas.rule((left, y), (left + side, y), 1.0, colour::GRID)?;
             if y > top + 14.0 {

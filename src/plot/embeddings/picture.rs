@@ -80,7 +80,8 @@ impl<'a> Picture<'a> {
     fn title(&self, epoch: u64) -> String {
         let first = &self.tracks[0];
         let alike = self.tracks.iter().all(|track| track.experiment == first.experiment);
-        let what = if alike { format!("{}: embeddings", first.experiment) } else { "Embeddings".into() };
+        let what =
+            if alike { format!("{}: embeddings", first.experiment) } else { "Embeddings".into() };
         match epoch {
             0 => format!("{what} before training"),
             1 => format!("{what} after 1 epoch"),
@@ -96,8 +97,12 @@ impl<'a> Picture<'a> {
             _ => "validation images",
         };
         let projected = match first.projection {
-            "pca" => format!(", {} dimensions along the two principal axes of the last epoch", first.dim),
-            "tsne" => format!(", {} dimensions by t-SNE of each epoch; the axes mean nothing", first.dim),
+            "pca" => {
+                format!(", {} dimensions along the two principal axes of the last epoch", first.dim)
+            }
+            "tsne" => {
+                format!(", {} dimensions by t-SNE of each epoch; the axes mean nothing", first.dim)
+            }
             _ => String::new(),
         };
         let rays = match first.frames.last() {
@@ -113,7 +118,8 @@ impl Drawing for Sheet<'_> {
         let picture = self.picture;
         let (_, rows) = picture.grid();
         let legend = picture.legend.len() as f64 * ROW;
-        let height = picture.top() + rows as f64 * (picture.side + EDGE + 6.0) + legend + EDGE + 8.0;
+        let height =
+            picture.top() + rows as f64 * (picture.side + EDGE + 6.0) + legend + EDGE + 8.0;
         (picture.width.ceil() as u32, height.ceil() as u32)
     }
 
