@@ -206,7 +206,7 @@ pub enum DataCommand {
     Synth(SynthArgs),
     /// Writes identity_CelebA.txt for a folder of identities, which then reads as data of kind celeba.
     CelebaIdentities {
-        /// The folder: ROOT/<identity>/<image>.
+        /// The folder, with ROOT/IDENTITY/IMAGE.jpg in it.
         root: PathBuf,
     },
 }
