@@ -42,8 +42,10 @@ impl<'a> Picture<'a> {
             tracks.iter().flat_map(|track| track.frames.iter().map(|frame| frame.epoch)).collect();
         epochs.sort_unstable();
         epochs.dedup();
+        let unit = tracks.iter().all(|track| !track.frames[0].unit.is_empty());
         let side = match tracks.len() {
-            1 => 420.0,
+            1 if unit => 420.0,
+            1 => 600.0,
             2 => 360.0,
             _ => 310.0,
         };
@@ -97,12 +99,8 @@ impl<'a> Picture<'a> {
             _ => "validation images",
         };
         let projected = match first.projection {
-            "pca" => {
-                format!(", {} dimensions along the two principal axes of the last epoch", first.dim)
-            }
-            "tsne" => {
-                format!(", {} dimensions by t-SNE of each epoch; the axes mean nothing", first.dim)
-            }
+            "pca" => format!("; {} dimensions, along the last epoch's principal axes", first.dim),
+            "tsne" => format!("; t-SNE of {} dimensions, the axes mean nothing", first.dim),
             _ => String::new(),
         };
         let rays = match first.frames.last() {
