@@ -27,6 +27,8 @@ pub enum Stream {
     Synthetic = 7,
     /// Batches of P identities with K images each.
     Identities = 8,
+    /// Images whose embeddings are recorded.
+    Embeddings = 9,
 }
 
 /// 64 bits for (seed, stream, epoch, index): SplitMix64's finalizer over each word in turn. The

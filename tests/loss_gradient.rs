@@ -166,3 +166,27 @@ fn half_precision_is_widened() {
         assert_eq!(output.values.len(), loss.columns().len(), "{kind}");
     }
 }
+
+#[test]
+fn class_centres_are_of_losses_with_class_weights() {
+    for kind in LossConfig::family().kinds {
+        let Setting { loss, parameters, .. } = Setting::new(kind.name);
+        let Some(centres) = loss.centres() else {
+            assert!(["triplet", "supcon", "clip", "siglip"].contains(&kind.name), "{}", kind.name);
+            continue;
+        };
+        assert_eq!(centres.size(), [CLASSES, DIM], "{}", kind.name);
+        assert!(!centres.requires_grad(), "{}", kind.name);
+        let weight = &parameters.iter().find(|(name, _)| name.ends_with("weight")).unwrap().1;
+        if kind.name == "subcenter_arcface" {
+            // Three rows for each class, the mean of their directions.
+            let rows: Vec<Tensor> =
+                (3..6).map(|row| weight.get(row)).map(|row| &row / row.norm()).collect();
+            let mean = Tensor::stack(&rows, 0).mean_dim([0i64].as_slice(), false, Kind::Double);
+            let off = (centres.get(1) - mean).abs().max().double_value(&[]);
+            assert!(off < 1e-14, "{off:e}");
+        } else {
+            assert!(centres.equal(&weight.detach()), "{}", kind.name);
+        }
+    }
+}

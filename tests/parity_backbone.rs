@@ -193,7 +193,7 @@ fn compare_all(
 
 #[test]
 fn backbones_in_float64() {
-    assert_eq!(compare_all("backbone", "names.json", "features", Network::backbone), 5, "cases");
+    assert_eq!(compare_all("backbone", "names.json", "features", Network::backbone), 7, "cases");
 }
 
 /// The head's names stand in its cases.
@@ -218,7 +218,7 @@ fn backbones_in_float32() {
         comparison.tensor(&key, &features, &expected[&key], 1e-5);
     }
     comparison.finish();
-    assert_eq!(cases.len(), 5, "cases");
+    assert_eq!(cases.len(), 7, "cases");
 }
 
 /// A tensor of `fill.json`.

@@ -61,3 +61,35 @@ fn split_by_image_scores_people_of_another_folder() {
     let root = format!("root = \"{}\"", data.join("orl").display());
     assert_scored(&train(&data, "image", &root));
 }
+
+/// The same faces through CelebA's lists: a folder of links, and the list that the program writes.
+#[test]
+fn celebas_layout_reads_the_faces_of_a_folder() {
+    let Some(data) = data() else { return };
+    let tiny = Tiny::new();
+    std::fs::create_dir(tiny.path("faces")).unwrap();
+    for entry in std::fs::read_dir(data.join("celeba")).unwrap() {
+        let identity = entry.unwrap();
+        let link = tiny.path("faces").join(identity.file_name());
+        std::os::unix::fs::symlink(identity.path(), link).unwrap();
+    }
+    let said = tiny.succeed(&["data", "celeba-identities", "faces"]);
+    let images = said.split(' ').next().unwrap().parse::<usize>().unwrap();
+    let list = std::fs::read_to_string(tiny.path("faces/identity_CelebA.txt")).unwrap();
+    assert!(images > 1000 && list.lines().count() == images, "{said}");
+    tiny.write(
+        "real.toml",
+        "base = \"tiny.toml\"\n[data]\nkind = \"celeba\"\nroot = \"faces\"\nidentities = 5\n\
+         [backbone]\nkind = \"embedding_2d\"\nbatch_norm = true\n[head]\nembedding_dim = 2\n\
+         [train]\nepochs = 1\n[evaluate]\nevery_epochs = 0\n[evaluate.sets.unseen]\n\
+         kind = \"unseen_pairs\"\nroot = \"faces\"\npairs = 20\n[record]\n\
+         embeddings_every_epochs = 1\n",
+    );
+    tiny.succeed(&["real.toml", "-q", "--run-dir", "run"]);
+    let classes = std::fs::read_to_string(tiny.path("run/embeddings/classes.json")).unwrap();
+    let classes: Vec<String> = serde_json::from_str(&classes).unwrap();
+    assert_eq!(classes.len(), 5);
+    assert!(classes.is_sorted() && classes.iter().all(|name| name.len() == 3), "{classes:?}");
+    tiny.succeed(&["plot", "embeddings", "run"]);
+    assert!(tiny.path("run/plots/embeddings-0001.png").exists());
+}

@@ -4,6 +4,7 @@
 //! have, below the prefix `backbone.`, so that those files load as they are.
 
 pub mod efficient_fr;
+pub mod embedding_2d;
 pub mod layers;
 pub mod resnet;
 
@@ -13,6 +14,7 @@ crate::config_family! {
     /// The network that turns an image into features.
     pub enum BackboneConfig("backbone") {
         EfficientFr(efficient_fr::EfficientFr) = "efficient_fr",
+        Embedding2d(embedding_2d::Embedding2d) = "embedding_2d",
         ResNet18(resnet::ResNet18) = "resnet18",
         ResNet50(resnet::ResNet50) = "resnet50",
     }
@@ -44,6 +46,7 @@ impl BackboneConfig {
     pub fn build(&self, path: &nn::Path) -> Box<dyn Backbone> {
         match self {
             BackboneConfig::EfficientFr(config) => config.build(path),
+            BackboneConfig::Embedding2d(config) => config.build(path),
             BackboneConfig::ResNet18(config) => config.build(path),
             BackboneConfig::ResNet50(config) => config.build(path),
         }
@@ -53,6 +56,7 @@ impl BackboneConfig {
     pub fn common(&self) -> (&str, bool) {
         match self {
             BackboneConfig::EfficientFr(config) => (&config.pretrained, config.frozen),
+            BackboneConfig::Embedding2d(config) => (&config.pretrained, config.frozen),
             BackboneConfig::ResNet18(config) => (&config.pretrained, config.frozen),
             BackboneConfig::ResNet50(config) => (&config.pretrained, config.frozen),
         }
@@ -62,7 +66,9 @@ impl BackboneConfig {
     pub fn validate(&self) -> Vec<(&'static str, String)> {
         match self {
             BackboneConfig::EfficientFr(config) => config.validate(),
-            BackboneConfig::ResNet18(_) | BackboneConfig::ResNet50(_) => Vec::new(),
+            BackboneConfig::Embedding2d(_)
+            | BackboneConfig::ResNet18(_)
+            | BackboneConfig::ResNet50(_) => Vec::new(),
         }
     }
 }

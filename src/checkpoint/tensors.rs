@@ -51,6 +51,15 @@ fn kind(dtype: Dtype) -> Option<Kind> {
 /// # Panics
 /// On a kind that a checkpoint never holds (complex, quantised).
 pub(crate) fn write(out: &mut dyn Write, tensors: &Named) -> io::Result<(u64, String)> {
+    write_with(out, tensors, &BTreeMap::new())
+}
+
+/// [`write`], with `texts` in the file's header.
+fn write_with(
+    out: &mut dyn Write,
+    tensors: &Named,
+    texts: &BTreeMap<String, String>,
+) -> io::Result<(u64, String)> {
     let mut sorted: Vec<(&String, &Tensor, Dtype)> = tensors
         .iter()
         .map(|(name, tensor)| {
@@ -72,7 +81,12 @@ pub(crate) fn write(out: &mut dyn Write, tensors: &Named) -> io::Result<(u64, St
         })
         .collect();
     let metadata = Metadata::new(None, infos).map_err(io::Error::other)?;
-    let mut header = serde_json::to_vec(&metadata)?;
+    let mut header = serde_json::to_value(&metadata)?;
+    if let Some(entries) = header.as_object_mut().filter(|_| !texts.is_empty()) {
+        // The crate would write them in the order of a hash map, which differs from run to run.
+        entries.insert("__metadata__".to_owned(), serde_json::json!(texts));
+    }
+    let mut header = serde_json::to_vec(&header)?;
     header.resize(header.len().next_multiple_of(8), b' ');
 
     let mut out = Hashing::new(out);
@@ -115,12 +129,32 @@ pub fn read_weights(path: &Path) -> Result<Named> {
     parse(path, &content)
 }
 
+/// The tensors of a safetensors file and the texts in its header.
+///
+/// # Errors
+/// As [`read_weights`].
+pub fn read_with_texts(path: &Path) -> Result<(Named, BTreeMap<String, String>)> {
+    let content = std::fs::read(path).map_err(|e| Error::io("read", path, e).into_input())?;
+    let tensors = parse(path, &content)?;
+    let texts = SafeTensors::read_metadata(&content).ok().and_then(|(_, m)| m.metadata().clone());
+    Ok((tensors, texts.unwrap_or_default().into_iter().collect()))
+}
+
 /// Writes a weights-only file, whole or not at all.
 pub fn write_weights(path: &Path, tensors: &Named) -> Result<()> {
+    write_with_texts(path, tensors, &BTreeMap::new())
+}
+
+/// Writes tensors with texts in the header, whole or not at all. Equal content makes equal files.
+pub fn write_with_texts(
+    path: &Path,
+    tensors: &Named,
+    texts: &BTreeMap<String, String>,
+) -> Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
     }
-    super::durable::write_file(path, |out| write(out, tensors).map(drop))
+    super::durable::write_file(path, |out| write_with(out, tensors, texts).map(drop))
 }
 
 #[cfg(test)]

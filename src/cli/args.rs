@@ -170,6 +170,21 @@ pub struct PlotEmbeddingsArgs {
     /// The folder for the pictures, instead of the run's plots/.
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
+    /// How embeddings of more than two dimensions get to the plane: principal components of the last
+    /// recorded epoch, or t-SNE of each epoch.
+    #[arg(long, value_enum, default_value_t)]
+    pub projection: ProjectionArg,
+    /// Of t-SNE: about how many neighbours count; by default 30, or a third of the images.
+    #[arg(long, value_name = "N")]
+    pub perplexity: Option<f64>,
+}
+
+/// `--projection`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum ProjectionArg {
+    #[default]
+    Pca,
+    Tsne,
 }
 
 #[derive(Debug, Args)]
@@ -194,6 +209,11 @@ pub struct SyncArgs {
 pub enum DataCommand {
     /// Draws synthetic faces: JPEG files in folders by identity, and pairs of unseen identities.
     Synth(SynthArgs),
+    /// Writes identity_CelebA.txt for a folder of identities, which then reads as data of kind celeba.
+    CelebaIdentities {
+        /// The folder, with ROOT/IDENTITY/IMAGE.jpg in it.
+        root: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 pub mod args;
 mod bench;
+mod celeba;
 mod check;
 mod eval;
 pub mod explain;
@@ -96,6 +97,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         Some(Command::Report(options)) => report::report(&options, verbosity),
         Some(Command::Sync(options)) => sync::sync(&options, verbosity),
         Some(Command::Data(DataCommand::Synth(options))) => synth::synth(&options, verbosity),
+        Some(Command::Data(DataCommand::CelebaIdentities { root })) => celeba::identities(&root),
         Some(Command::Bench(BenchCommand::Step(options))) => bench::step(&options),
         Some(Command::Bench(BenchCommand::Loss(options))) => bench::loss(&options),
     }

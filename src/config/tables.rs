@@ -99,6 +99,12 @@ crate::config_struct! {
         pub plots: bool = true;
         /// Whether event files for TensorBoard are written into `tensorboard/`.
         pub tensorboard: bool = false;
+        /// Epochs between records of embeddings, for `run plot embeddings`; 0 is never. The first is
+        /// taken before training.
+        pub embeddings_every_epochs: usize = 0;
+        /// Images whose embeddings are recorded at most, evenly over the identities: of the
+        /// validation images, or where there are none, of those trained on.
+        pub embeddings_samples: usize = 1000, at_least(2);
         /// Weights & Biases.
         pub wandb: Wandb = Wandb::default();
     }

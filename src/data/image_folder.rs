@@ -77,7 +77,7 @@ impl ImageFolder {
         };
         let Fractions { train, validation, test } = *fractions;
         let shares = Shares { train, validation, test };
-        let reading = Reading { shares, min_images: *min_images, seed, notes: Vec::new() };
+        let mut reading = Reading { shares, min_images: *min_images, seed, notes: Vec::new() };
         let mut splits = match split {
             Split::Folders if !has_train => {
                 return Err(Error::input(format!(
@@ -87,15 +87,22 @@ impl ImageFolder {
                 .help("set data.split to \"image\" or \"identity\""));
             }
             Split::Folders => reading.folders(&place)?,
-            Split::Identity => reading.by_identity(&place)?,
-            Split::Image | Split::Auto => reading.by_image(&place)?,
+            Split::Identity => {
+                let folder = reading.read(&place)?;
+                reading.by_identity(&folder)?
+            }
+            Split::Image | Split::Auto => {
+                let folder = reading.read(&place)?;
+                reading.by_image(&folder)?
+            }
         };
         splits.on_corrupt = *on_corrupt;
         Ok(splits)
     }
 }
 
-fn missing(root: &DatasetPath, datasets: &Path) -> Error {
+/// There is no such data folder.
+pub(super) fn missing(root: &DatasetPath, datasets: &Path) -> Error {
     let tried: Vec<_> = root.tried(datasets).iter().map(|p| p.display().to_string()).collect();
     Error::input(format!(
         "no data folder `{}` (data.root): tried {}",
@@ -105,38 +112,44 @@ fn missing(root: &DatasetPath, datasets: &Path) -> Error {
     .help(format!("set data.root or paths.datasets; {}", scan::HELP))
 }
 
-struct Reading {
-    shares: Shares,
-    min_images: usize,
-    seed: u64,
-    notes: Vec<String>,
+/// Divides what was found; shared by the data sources that name identities.
+pub(super) struct Reading {
+    pub shares: Shares,
+    pub min_images: usize,
+    pub seed: u64,
+    /// To be said aloud.
+    pub notes: Vec<String>,
 }
 
 impl Reading {
     fn read(&mut self, root: &Path) -> Result<Folder> {
         let mut folder = scan(root)?;
         folder.note_unread(&mut self.notes);
+        self.keep(&mut folder)?;
+        Ok(folder)
+    }
+
+    /// Drops identities with too few images.
+    pub fn keep(&mut self, folder: &mut Folder) -> Result<()> {
         folder.keep_at_least(self.min_images, &mut self.notes);
         if folder.identities.is_empty() {
             return Err(Error::input(format!(
                 "no identity in {} has data.min_images = {} images",
-                root.display(),
+                folder.root.display(),
                 self.min_images
             ))
             .help("lower data.min_images"));
         }
-        Ok(folder)
+        Ok(())
     }
 
-    fn by_image(mut self, root: &Path) -> Result<Splits> {
-        let folder = self.read(root)?;
-        let splits = self.divide(&folder, folder.identities.iter(), self.shares)?;
+    pub fn by_image(mut self, folder: &Folder) -> Result<Splits> {
+        let splits = self.divide(folder, folder.identities.iter(), self.shares)?;
         Ok(Splits { notes: self.notes, ..splits })
     }
 
-    fn by_identity(mut self, root: &Path) -> Result<Splits> {
-        let folder = self.read(root)?;
-        let (kept, held_out, unused) = by_identity(&folder, self.shares, self.seed)?;
+    pub fn by_identity(mut self, folder: &Folder) -> Result<Splits> {
+        let (kept, held_out, unused) = by_identity(folder, self.shares, self.seed)?;
         let unused_images: usize = unused.iter().map(|identity| identity.images.len()).sum();
         self.notes.push(format!(
             "split by identity: {} to train on, {} never trained on{}",
@@ -150,7 +163,7 @@ impl Reading {
             }
         ));
         let closed = self.closed_shares();
-        let splits = self.divide(&folder, kept.iter(), closed)?;
+        let splits = self.divide(folder, kept.iter(), closed)?;
         let names = held_out.iter().map(|identity| identity.name.clone()).collect();
         let unseen = dataset(&folder.root, LabelMap::new(names), &held_out);
         Ok(Splits { unseen: Some(unseen), notes: self.notes, ..splits })
@@ -218,13 +231,14 @@ impl Reading {
     }
 
     /// Train and validation alone, in their proportion, with nothing unused.
-    fn closed_shares(&self) -> Shares {
+    pub fn closed_shares(&self) -> Shares {
         let Shares { train, validation, .. } = self.shares;
         let sum = train + validation;
         Shares { train: train / sum, validation: validation / sum, test: 0.0 }
     }
 
-    fn divide<'a>(
+    /// Divides the images of each of `identities`, which are of `folder`.
+    pub fn divide<'a>(
         &mut self,
         folder: &Folder,
         identities: impl Iterator<Item = &'a Identity>,
@@ -276,7 +290,7 @@ impl Other {
     }
 }
 
-fn whole(train: Dataset) -> Splits {
+pub(super) fn whole(train: Dataset) -> Splits {
     Splits {
         train,
         validation: None,

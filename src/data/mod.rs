@@ -4,6 +4,9 @@
 //! turns one of them into [`Batch`]es at the network's input size.
 
 mod augmentation;
+pub mod celeba;
+#[cfg(test)]
+mod celeba_tests;
 pub mod contact_sheet;
 mod dataset;
 pub(crate) mod decode;
@@ -21,6 +24,7 @@ mod pipeline;
 mod preprocess;
 mod render;
 mod rotate;
+mod sample;
 pub mod sampler;
 pub(crate) mod scan;
 mod skipped;
@@ -31,6 +35,7 @@ mod synthetic_faces;
 use std::path::{Path, PathBuf};
 
 pub use augmentation::{Augmentation, Draw, RotationFill};
+pub use celeba::CelebA;
 pub use dataset::{Dataset, Item, Splits};
 pub use decode::Fault;
 pub use image_folder::{Fractions, ImageFolder, Split};
@@ -38,6 +43,7 @@ pub use labels::LabelMap;
 pub use loader::{Batch, EpochIter, Loader, LoaderOptions};
 pub use preprocess::{Preprocess, PreprocessConfig, Resize};
 pub use render::Renderer;
+pub use sample::sample_evenly;
 pub use sampler::SamplerConfig;
 pub use skipped::{OnCorrupt, Skipped};
 pub use synthetic_faces::SyntheticFaces;
@@ -48,6 +54,7 @@ crate::config_family! {
     /// Where the images come from and how they are divided.
     pub enum DataConfig("data") {
         ImageFolder(ImageFolder) = "image_folder",
+        CelebA(CelebA) = "celeba",
         SyntheticFaces(SyntheticFaces) = "synthetic_faces",
     }
 }
@@ -60,8 +67,8 @@ pub type Progress<'a> = dyn Fn(usize, usize) -> bool + Sync + 'a;
 /// `datasets` is `paths.datasets`; `progress` is called only while a data set is being made.
 ///
 /// # Errors
-/// Everything that is wrong with the data before an image is decoded: see [`ImageFolder::open`]
-/// and [`SyntheticFaces::open`].
+/// Everything that is wrong with the data before an image is decoded: see [`ImageFolder::open`],
+/// [`CelebA::open`] and [`SyntheticFaces::open`].
 pub fn open(
     config: &DataConfig,
     datasets: &Path,
@@ -70,6 +77,7 @@ pub fn open(
 ) -> Result<Splits> {
     match config {
         DataConfig::ImageFolder(folder) => folder.open(datasets, seed),
+        DataConfig::CelebA(celeba) => celeba.open(datasets, seed),
         DataConfig::SyntheticFaces(faces) => faces.open(datasets, seed, progress),
     }
 }
@@ -79,6 +87,7 @@ impl DataConfig {
     pub fn root(&self, datasets: &Path) -> PathBuf {
         match self {
             DataConfig::ImageFolder(folder) => folder.root.resolve(datasets),
+            DataConfig::CelebA(celeba) => celeba.root.resolve(datasets),
             DataConfig::SyntheticFaces(faces) => faces.place(datasets),
         }
     }

@@ -99,4 +99,8 @@ impl Loss for Built {
         self.state = read_state("adaface", state)?;
         Ok(())
     }
+
+    fn centres(&self) -> Option<Tensor> {
+        Some(self.classifier.class_centres())
+    }
 }

@@ -92,4 +92,8 @@ impl Loss for Built {
     fn columns(&self) -> Vec<String> {
         CosineClassifier::columns()
     }
+
+    fn centres(&self) -> Option<Tensor> {
+        Some(self.classifier.class_centres())
+    }
 }

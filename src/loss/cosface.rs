@@ -7,7 +7,7 @@
 use super::margin::{CosineClassifier, Gradient, Softmax};
 use super::{Loss, LossInput, LossOutput, LossPart};
 use crate::Result;
-use tch::nn;
+use tch::{Tensor, nn};
 
 crate::config_struct! {
     /// CosFace: additive cosine margin (Wang et al. 2018, arXiv:1801.09414, eq. 4).
@@ -43,5 +43,9 @@ impl Loss for Built {
 
     fn columns(&self) -> Vec<String> {
         CosineClassifier::columns()
+    }
+
+    fn centres(&self) -> Option<Tensor> {
+        Some(self.classifier.class_centres())
     }
 }

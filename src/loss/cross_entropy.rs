@@ -44,4 +44,8 @@ impl Loss for Built {
     fn columns(&self) -> Vec<String> {
         Vec::new()
     }
+
+    fn centres(&self) -> Option<Tensor> {
+        Some(self.classifier.ws.detach())
+    }
 }

@@ -12,7 +12,7 @@ use super::{Loss, LossInput, LossOutput, LossPart, read_state};
 use crate::Result;
 use serde::{Deserialize, Serialize};
 use std::f64::consts::PI;
-use tch::nn;
+use tch::{Tensor, nn};
 
 /// Weight of a new batch's mean in t.
 const ALPHA: f64 = 0.01;
@@ -77,5 +77,9 @@ impl Loss for Built {
     fn load_state(&mut self, state: &serde_json::Value) -> Result<()> {
         self.state = read_state("curricularface", state)?;
         Ok(())
+    }
+
+    fn centres(&self) -> Option<Tensor> {
+        Some(self.classifier.class_centres())
     }
 }

@@ -84,6 +84,17 @@ impl CosineClassifier {
         Self::COLUMNS.map(String::from).to_vec()
     }
 
+    /// The class weights [C, D]; of several sub-centres the mean of their unit vectors.
+    pub fn class_centres(&self) -> Tensor {
+        let weight = self.weight.detach();
+        if self.centres == 1 {
+            return weight;
+        }
+        let size = weight.size();
+        let own = (&weight / norm(&weight).unsqueeze(1)).view([-1, self.centres, size[1]]);
+        own.mean_dim([1i64].as_slice(), false, weight.kind())
+    }
+
     /// Brings the weights to unit norm, without a trace in the graph.
     pub fn project(&mut self) {
         tch::no_grad(|| {

@@ -103,6 +103,12 @@ pub trait Loss: std::fmt::Debug {
 
     /// Called after every optimizer step: what a parameter must keep to.
     fn after_step(&mut self) {}
+
+    /// Where the loss has its classes, for pictures: weights [C, D] of any norm, of which the
+    /// direction counts. None of a loss without class weights.
+    fn centres(&self) -> Option<Tensor> {
+        None
+    }
 }
 
 /// What a batch must hold for a loss to mean anything.

@@ -6,7 +6,7 @@
 use super::margin::{CosineClassifier, Gradient, Softmax};
 use super::{Loss, LossInput, LossOutput, LossPart};
 use crate::Result;
-use tch::nn;
+use tch::{Tensor, nn};
 
 crate::config_struct! {
     /// Cross-entropy over scaled cosines, no margin (NormFace, Wang et al. 2017, arXiv:1704.06369).
@@ -39,5 +39,9 @@ impl Loss for Built {
 
     fn columns(&self) -> Vec<String> {
         CosineClassifier::columns()
+    }
+
+    fn centres(&self) -> Option<Tensor> {
+        Some(self.classifier.class_centres())
     }
 }

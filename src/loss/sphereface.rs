@@ -127,4 +127,8 @@ impl Loss for Built {
         self.state = read_state("sphereface", state)?;
         Ok(())
     }
+
+    fn centres(&self) -> Option<Tensor> {
+        Some(self.classifier.class_centres())
+    }
 }

@@ -47,6 +47,10 @@ impl Loss for Built {
     fn columns(&self) -> Vec<String> {
         CosineClassifier::columns()
     }
+
+    fn centres(&self) -> Option<Tensor> {
+        Some(self.classifier.class_centres())
+    }
 }
 
 /// (-1)^k and 2 k of psi for angles m th, k = floor(m th / pi); without a graph.

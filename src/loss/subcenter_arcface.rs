@@ -10,7 +10,7 @@ use super::margin::{CosineClassifier, Gradient, Softmax};
 use super::{Loss, LossInput, LossOutput, LossPart};
 use crate::Result;
 use std::f64::consts::PI;
-use tch::nn;
+use tch::{Tensor, nn};
 
 crate::config_struct! {
     /// ArcFace with several sub-centres for each class, against noisy labels (Deng et al. 2020).
@@ -53,5 +53,9 @@ impl Loss for Built {
 
     fn columns(&self) -> Vec<String> {
         CosineClassifier::columns()
+    }
+
+    fn centres(&self) -> Option<Tensor> {
+        Some(self.classifier.class_centres())
     }
 }

@@ -4,7 +4,7 @@
 use super::{Loss, LossConfig, LossInput, LossOutput, LossPart, Needs};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
-use tch::nn;
+use tch::{Tensor, nn};
 
 crate::config_struct! {
     /// One loss of a sum.
@@ -157,5 +157,10 @@ impl Loss for Built {
 
     fn after_step(&mut self) {
         self.parts.iter_mut().for_each(|term| term.loss.after_step());
+    }
+
+    /// Those of the first part that has some.
+    fn centres(&self) -> Option<Tensor> {
+        self.parts.iter().find_map(|term| term.loss.centres())
     }
 }

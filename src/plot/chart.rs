@@ -3,6 +3,7 @@
 use plotters::prelude::DrawingBackend;
 
 use super::canvas::{Align, Canvas, Point};
+use super::paper::Drawing;
 use super::scale::{Scale, range, thin};
 use super::{LineChart, Mark, Series, Style, colour, font, ticks};
 use crate::Result;
@@ -21,8 +22,25 @@ const LINE: f64 = 2.0;
 const DOTS: usize = 64;
 const DOT: f64 = 3.5;
 
+/// A chart on paper of `width` x `height` points.
+pub(super) struct Sheet<'a> {
+    pub chart: &'a LineChart,
+    pub width: u32,
+    pub height: u32,
+}
+
+impl Drawing for Sheet<'_> {
+    fn size(&self) -> (u32, u32) {
+        (self.width, self.height)
+    }
+
+    fn draw<D: DrawingBackend>(&self, canvas: &Canvas<'_, D>) -> Result<()> {
+        draw(self.chart, canvas, self.width, self.height)
+    }
+}
+
 /// Draws `chart` on paper of `width` x `height` points.
-pub fn draw<D: DrawingBackend>(
+fn draw<D: DrawingBackend>(
     chart: &LineChart,
     canvas: &Canvas<'_, D>,
     width: u32,

@@ -4,18 +4,18 @@
 mod canvas;
 mod chart;
 mod colour;
+pub mod embeddings;
 mod font;
+mod paper;
 mod scale;
 mod ticks;
 
-use std::io::Cursor;
 use std::path::Path;
 
-use plotters::prelude::{BitMapBackend, DrawingBackend, IntoDrawingArea, SVGBackend};
+use plotters::prelude::DrawingBackend;
 
-use crate::checkpoint::durable;
 use crate::{Error, Result};
-use canvas::{Canvas, SCALE};
+use paper::Drawing;
 
 pub use ticks::number;
 
@@ -161,51 +161,17 @@ impl LineChart {
     /// # Errors
     /// `Input` for another extension, `Failed` where the file can't be written.
     pub fn save(&self, path: &Path, width: u32, height: u32) -> Result<()> {
-        let bytes = match Format::of(path)? {
-            Format::Png => self.png(width, height)?,
-            Format::Svg => self.svg(width, height)?.into_bytes(),
-        };
-        // A name alone lies in the current folder, which has to be named to be synced.
-        let alone = path.parent().is_some_and(|folder| folder.as_os_str().is_empty());
-        let path = if alone { Path::new(".").join(path) } else { path.to_path_buf() };
-        durable::write_file(&path, |out| out.write_all(&bytes))
+        paper::save(&chart::Sheet { chart: self, width, height }, path)
     }
 
     /// The chart as a PNG of `PIXELS * width` x `PIXELS * height` pixels.
     pub fn png(&self, width: u32, height: u32) -> Result<Vec<u8>> {
-        let large = (width * SCALE, height * SCALE);
-        let mut pixels = vec![255; 3 * large.0 as usize * large.1 as usize];
-        {
-            let area = BitMapBackend::with_buffer(&mut pixels, large).into_drawing_area();
-            chart::draw(self, &Canvas { area: &area, vector: false }, width, height)?;
-            present(&area)?;
-        }
-        let picture = shrink(&pixels, large.0 as usize, (SCALE / PIXELS) as usize);
-        let (width, height) = (width * PIXELS, height * PIXELS);
-        let mut png = Vec::new();
-        let encoder = image::codecs::png::PngEncoder::new_with_quality(
-            Cursor::new(&mut png),
-            image::codecs::png::CompressionType::Default,
-            image::codecs::png::FilterType::Adaptive,
-        );
-        let colour = image::ExtendedColorType::Rgb8;
-        image::ImageEncoder::write_image(encoder, &picture, width, height, colour)
-            .map_err(|error| Error::failed(format!("cannot encode the picture: {error}")))?;
-        Ok(png)
+        chart::Sheet { chart: self, width, height }.png()
     }
 
     /// The chart as an SVG document, `width` x `height` points large.
     pub fn svg(&self, width: u32, height: u32) -> Result<String> {
-        let mut text = String::new();
-        let large = (width * SCALE, height * SCALE);
-        {
-            let area = SVGBackend::with_string(&mut text, large).into_drawing_area();
-            chart::draw(self, &Canvas { area: &area, vector: true }, width, height)?;
-            present(&area)?;
-        }
-        // Drawn finer, shown in points: the view box keeps the fine units.
-        let fine = format!("width=\"{}\" height=\"{}\"", large.0, large.1);
-        Ok(text.replacen(&fine, &format!("width=\"{width}\" height=\"{height}\""), 1))
+        chart::Sheet { chart: self, width, height }.svg()
     }
 }
 

@@ -9,6 +9,7 @@ mod console;
 mod crash;
 pub mod csv_file;
 mod csv_sink;
+pub mod embeddings;
 mod event;
 mod history;
 mod log_file;

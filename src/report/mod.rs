@@ -3,7 +3,6 @@
 //! The record of each run ([`crate::record`]) becomes JSON, the JSON stands in a page with its
 //! style and its script, and the script draws it. `docs/report.md` says what each part shows.
 
-mod embeddings;
 mod html;
 mod importance;
 mod pictures;

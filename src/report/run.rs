@@ -3,8 +3,9 @@
 use super::pictures::Pictures;
 use super::table::{Problems, Table};
 use super::thin::{self, number, optional};
-use super::{embeddings, scores, settings};
+use super::{scores, settings};
 use crate::Result;
+use crate::plot::embeddings;
 use crate::record::{RunInfo, Status};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;

@@ -1,5 +1,6 @@
 //! Builds the parts of a run and puts a checkpoint's state into them.
 
+use super::embeddings::{EmbeddingsRecord, Wanted};
 use super::evaluation::Evaluation;
 use super::model::Model;
 use super::pretrained;
@@ -55,8 +56,23 @@ pub fn build<'a>(
     if leaves_out_last(experiment, splits.train.len()) && !experiment.train.drop_last {
         recorder.notice("the last batch of one image is left out of each epoch")?;
     }
-    let train = train_loader(plan, splits.train, splits.on_corrupt)?;
     let validation = splits.validation.filter(|set| !set.is_empty());
+    let wanted = Wanted {
+        every: experiment.record.embeddings_every_epochs,
+        samples: experiment.record.embeddings_samples,
+        experiment: &plan.name,
+        quiet: evaluation.quiet,
+    };
+    let (preprocess, shared) = (experiment.preprocess.build(), options(plan, splits.on_corrupt));
+    let embeddings = EmbeddingsRecord::new(
+        wanted,
+        path,
+        &splits.train,
+        validation.as_ref(),
+        preprocess,
+        shared,
+    )?;
+    let train = train_loader(plan, splits.train, splits.on_corrupt)?;
     let validation = validation
         .map(|set| {
             let options = LoaderOptions {
@@ -122,6 +138,7 @@ pub fn build<'a>(
         train,
         validation,
         evaluation,
+        embeddings,
         recorder,
         store,
         stop: stop.clone(),

@@ -3,6 +3,7 @@
 pub mod build;
 pub mod clip;
 pub mod embedder;
+pub mod embeddings;
 pub mod evaluation;
 pub mod model;
 pub mod pretrained;

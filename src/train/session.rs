@@ -13,7 +13,7 @@ use crate::evaluate::{self, Absent, eval_csv, scores_csv};
 use crate::plan::Plan;
 use crate::record::{
     Columns, Console, CrashNote, CsvSink, Event, LogFile, Plots, Recorder, RunDir, RunInfo, Status,
-    TensorBoard, Verbosity, crash_note, csv_file,
+    TensorBoard, Verbosity, crash_note, csv_file, embeddings,
 };
 use crate::torch::{determinism, device, threads};
 use crate::wandb::{self, Environment, Mode, Settings, Timing, WandbSink};
@@ -213,6 +213,7 @@ impl Session {
                 eval_rows = state.rows.get(Evaluation::FILE).copied().unwrap_or(0);
                 eval_rows = csv_file::truncate_rows(&path.join(Evaluation::FILE), eval_rows)?;
                 scores_csv::remove(path, scored.get(eval_rows as usize..).unwrap_or_default())?;
+                embeddings::cut(path, Some(state.epoch))?;
                 let info = RunInfo::read(path)?.continued(&source);
                 (run, info, Some(snapshot), None)
             }
@@ -222,6 +223,7 @@ impl Session {
                 CsvSink::cut(run.path(), 0, 0, &none)?;
                 csv_file::truncate_rows(&run.path().join(Evaluation::FILE), 0)?;
                 scores_csv::remove(run.path(), &scored)?;
+                embeddings::cut(run.path(), None)?;
                 let info = RunInfo::new(&plan.name, &run.id(), &source);
                 (run, info, None, None)
             }

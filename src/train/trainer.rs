@@ -1,6 +1,7 @@
 //! The training loop: epochs of steps, validation, evaluation, checkpoints.
 
 use super::embedder::pixels;
+use super::embeddings::EmbeddingsRecord;
 use super::evaluation::{Evaluation, Scored};
 use super::model::Model;
 use super::pretrained;
@@ -41,6 +42,7 @@ pub struct Trainer<'a> {
     pub train: Loader,
     pub validation: Option<Loader>,
     pub evaluation: Evaluation,
+    pub embeddings: Option<EmbeddingsRecord>,
     pub recorder: Recorder,
     pub store: Store,
     pub stop: StopFlag,
@@ -71,6 +73,13 @@ impl Trainer<'_> {
         if self.progress.step > 0 && find(&self.run, Name::Latest).is_err() {
             // A fork: from here on this folder can be continued by itself.
             self.save()?;
+        }
+        let Progress { epoch, batch, .. } = self.progress;
+        if let Some(record) = &self.embeddings
+            && batch == 0
+            && record.lacks(&self.run, epoch)
+        {
+            record.record(&self.model, &self.run, epoch, &self.stop)?;
         }
         while !self.is_done() {
             self.train_epoch()?;
@@ -263,6 +272,9 @@ impl Trainer<'_> {
         let every = experiment.evaluate.every_epochs as u64;
         let due = every > 0 && epoch.is_multiple_of(every);
         let rows = if due { self.evaluate_latest(epoch)? } else { Vec::new() };
+        if let Some(record) = self.embeddings.as_ref().filter(|record| record.is_due(epoch)) {
+            record.record(&self.model, &self.run, epoch, &self.stop)?;
+        }
 
         // From here to the checkpoint nothing can be interrupted by a signal.
         let (train_loss, train_accuracy) = self.progress.means();

@@ -17,6 +17,8 @@ RESNET50 = ["conv1.weight", "layer1.0.conv3.weight", "layer3.2.bn2.bias", "layer
 EFFICIENT = ["stem.conv.weight", "stages.2.0.depthwise.conv.weight", "stages.2.0.se.reduce.weight",
              "stages.2.1.se.expand.bias", "stages.3.0.skip.conv.weight", "stages.4.1.pointwise.bn.bias",
              "stages.4.1.pointwise.conv.weight"]
+LENET = ["stages.0.0.conv.weight", "stages.0.1.prelu.weight", "stages.1.0.conv.weight", "stages.2.1.conv.weight",
+         "stages.2.1.prelu.weight"]
 # name, kind, keys, input shape, parameters whose gradients are kept, batch norms whose statistics are
 CASES = [
     ("resnet18", "resnet18", {}, INPUT, RESNET18, ["bn1", "layer2.0.downsample.1", "layer4.1.bn2"]),
@@ -29,6 +31,10 @@ CASES = [
     ("efficient_fr_odd_size", "efficient_fr", ODD, (3, 3, 45, 37),
      ["stem.conv.weight", "stages.0.1.depthwise.conv.weight", "stages.1.0.pointwise.conv.weight"],
      ["stem.bn", "stages.1.0.pointwise.bn"]),
+    # The paper's size, where the pooling to 3x3 changes nothing.
+    ("embedding_2d", "embedding_2d", {}, (2, 3, 28, 28), [*LENET, "stages.1.1.conv.bias"], []),
+    ("embedding_2d_bn_odd_size", "embedding_2d", {"batch_norm": True}, (3, 3, 45, 37),
+     [*LENET, "stages.1.1.bn.bias"], ["stages.0.0.bn", "stages.2.1.bn"]),
 ]
 
 

@@ -5,12 +5,16 @@ import torchvision
 from torch import nn
 
 from efficient_fr import DEFAULT, EfficientFr
+from embedding_2d import Embedding2d
 
 
 def backbone(kind, **keys):
     """A module from images to features, without a classifier, and the number of features."""
     if kind == "efficient_fr":
         module = EfficientFr(**{**DEFAULT, **keys})
+        return module, module.features
+    if kind == "embedding_2d":
+        module = Embedding2d(**keys)
         return module, module.features
     if kind not in ("resnet18", "resnet50"):
         raise ValueError(f"unknown backbone {kind!r}")

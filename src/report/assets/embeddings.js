@@ -1,6 +1,8 @@
 // Embeddings in two dimensions over the epochs: points by class, centres as crosses.
 function embeddingView(view) {
-  const { epochs, classes } = view;
+  const { classes, origin = [0, 0] } = view;
+  // Centres come as directions from the origin: they are drawn as far out as the embeddings reach.
+  const epochs = view.epochs.map((e) => ({ ...e, centres: (e.centres || []).map(([x, y]) => [origin[0] + x * (e.reach ?? 1), origin[1] + y * (e.reach ?? 1)]) }));
   const canvas = h("canvas", { class: "points", tabindex: "0", role: "application", "aria-roledescription": "scatter chart",
     "aria-label": "Embeddings. Arrow up and down walk through the classes, left and right through the epochs." });
   const out = h("output", {}), tip = h("div", { class: "tip", hidden: true });
@@ -118,7 +120,7 @@ function embeddingView(view) {
     draw();
   });
   drawn(place, draw);
-  return h("figure", { class: "chart" }, h("figcaption", {}, h("h3", {}, "Embeddings", h("span", { class: "unit" }, ` ${plural(labels.length, "class").replace("classs", "classes")}`)),
+  return h("figure", { class: "chart" }, h("figcaption", {}, h("h3", {}, "Embeddings", h("span", { class: "unit" }, ` ${plural(labels.length, "class").replace("classs", "classes")}${view.dim > 2 ? `, ${view.dim} dimensions drawn along their principal axes` : ""}`)),
     toggle("fit each epoch", false, (on) => { own = on; draw(); })),
   place, h("div", { class: "tools" }, h("label", {}, "Epoch", slider, out), epochs.length > 1 && play),
   h("p", { class: "note" }, "The embeddings as the network gives them, not normalised; crosses are the class weights. Both axes have one scale, the same in every epoch unless each is fitted."));
