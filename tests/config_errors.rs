@@ -106,8 +106,8 @@ fn wrong_choice() {
 }
 
 #[test]
-fn wandb_is_not_there_yet() {
-    assert_snapshot!(shown("[record]\nwandb = { mode = \"online\" }\n", &[], &[]));
+fn wandb_mode() {
+    assert_snapshot!(shown("[record]\nwandb = { mode = \"onlin\" }\n", &[], &[]));
 }
 
 #[test]

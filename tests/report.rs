@@ -84,7 +84,7 @@ fn write_embeddings(folder: &Path) {
     for epoch in 1..=2 {
         let bytes =
             |values: &[f32]| -> Vec<u8> { values.iter().flat_map(|v| v.to_le_bytes()).collect() };
-        let points = bytes(&[1.0, 0.0, 2.0, 0.5, -1.0, epoch as f32, f32::NAN, 0.0]);
+        let points = bytes(&[1.0, 0.0, 2.0, 0.5, -1.0, epoch as f32, -2.0, 0.0]);
         let labels: Vec<u8> = [0i64, 0, 1, 1].iter().flat_map(|v| v.to_le_bytes()).collect();
         let centres = bytes(&[1.5, 0.0, -1.0, 1.0]);
         let view =
@@ -95,7 +95,13 @@ fn write_embeddings(folder: &Path) {
             ("centres", view(Dtype::F32, &[2, 2], &centres)),
         ];
         let path = folder.join(format!("epoch-{epoch:04}.safetensors"));
-        serialize_to_file(tensors, None, &path).unwrap();
+        let told = [
+            ("epoch", epoch.to_string()),
+            ("split", "validation".into()),
+            ("experiment", "x".into()),
+        ];
+        let told = told.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        serialize_to_file(tensors, Some(told), &path).unwrap();
     }
 }
 

@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use image::metadata::Orientation;
-use image::{ColorType, DynamicImage, ImageDecoder, ImageReader, Limits};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 /// More than any camera's image of a face; a decompression bomb claims more.
 const MAX_PIXELS: u64 = 100_000_000;
@@ -73,8 +73,12 @@ fn decode_guarded(bytes: &[u8], image: &mut Rgb) -> Result<(), String> {
         return Err("the JPEG ends before its end-of-image marker".into());
     }
     let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
-    let mut decoder =
-        reader.map_err(|e| e.to_string())?.into_decoder().map_err(|e| e.to_string())?;
+    let reader = reader.map_err(|e| e.to_string())?;
+    // The program writes animations; a face in one would be its first frame in 256 colours.
+    if reader.format() == Some(ImageFormat::Gif) {
+        return Err("GIF is not supported".into());
+    }
+    let mut decoder = reader.into_decoder().map_err(|e| e.to_string())?;
     let (width, height) = decoder.dimensions();
     if u64::from(width) * u64::from(height) > MAX_PIXELS {
         return Err(format!(

@@ -2,13 +2,16 @@
 
 pub mod build;
 pub mod clip;
+mod divergence;
 pub mod embedder;
 pub mod embeddings;
 pub mod evaluation;
 pub mod model;
+mod prepare;
 pub mod pretrained;
 pub mod progress;
 pub mod session;
+mod shown;
 pub mod signals;
 pub mod start;
 pub mod step;

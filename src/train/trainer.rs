@@ -1,5 +1,6 @@
 //! The training loop: epochs of steps, validation, evaluation, checkpoints.
 
+use super::divergence::REMEDY;
 use super::embedder::pixels;
 use super::embeddings::EmbeddingsRecord;
 use super::evaluation::{Evaluation, Scored};
@@ -8,28 +9,19 @@ use super::pretrained;
 use super::progress::Progress;
 use super::signals::StopFlag;
 use super::step::{StepOutcome, Stepper};
-use crate::checkpoint::{self, Labels, Name, Snapshot, State, Store, durable, find};
+use crate::checkpoint::{self, Labels, Name, Snapshot, State, Store, find};
 use crate::cli::progress::Counter;
-use crate::data::{Batch, Loader, contact_sheet};
+use crate::data::{Batch, Loader};
 use crate::optimizer::Optimizer;
 use crate::plan::Plan;
 use crate::random::{Stream, derive};
 use crate::record::{EpochRow, Event, Recorder, StepRow};
 use crate::scheduler::Scheduler;
-use crate::torch::fused;
-use crate::wandb::Mode;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tch::Tensor;
-
-/// What to do about a training that diverged.
-const REMEDY: &str = "try a lower optimizer.lr, a warm-up (scheduler.warmup.epochs), or \
-                      train.clip_grad_norm = 5.0";
-
-/// Bars of a histogram.
-const BINS: i64 = 64;
 
 /// Everything a run consists of once it is built.
 pub struct Trainer<'a> {
@@ -168,42 +160,6 @@ impl Trainer<'_> {
         }
     }
 
-    /// The first images as they reach the network, for those who look at runs elsewhere.
-    fn show_batch(&mut self, batch: &Batch) -> Result<()> {
-        let wandb = &self.plan.experiment.record.wandb;
-        if wandb.mode == Mode::Disabled || !wandb.images {
-            return Ok(());
-        }
-        let (png, width, height) = contact_sheet::png(batch, 8, 64)?;
-        let key = "train/batch".to_string();
-        let caption = format!("{} of the first batch", batch.len().min(64));
-        self.recorder.emit(&Event::Image { key, caption, width, height, png })
-    }
-
-    /// How the values of each parameter are distributed.
-    fn show_parameters(&mut self) -> Result<()> {
-        let wandb = &self.plan.experiment.record.wandb;
-        if wandb.mode == Mode::Disabled || !wandb.histograms {
-            return Ok(());
-        }
-        for (name, weight) in self.model.parameters() {
-            let weight = weight.detach().to_device(tch::Device::Cpu).to_kind(tch::Kind::Float);
-            let (least, most) = (weight.min().double_value(&[]), weight.max().double_value(&[]));
-            let counts = Vec::<f32>::try_from(weight.flatten(0, -1).histc(BINS))
-                .map_err(|e| Error::failed(format!("cannot count the values of {name}: {e}")))?;
-            // One value alone: torch widens the range by 1 on both sides, so the edges must too.
-            let (least, most) =
-                if least == most { (least - 1.0, most + 1.0) } else { (least, most) };
-            let width = (most - least) / BINS as f64;
-            self.recorder.emit(&Event::Histogram {
-                key: format!("parameters/{name}"),
-                counts: counts.iter().map(|count| *count as u64).collect(),
-                edges: (0..=BINS).map(|edge| least + width * edge as f64).collect(),
-            })?;
-        }
-        Ok(())
-    }
-
     /// Columns of `steps.csv` beyond the usual ones; the same in every step of a run.
     fn extras(&self, outcome: &StepOutcome) -> BTreeMap<String, f64> {
         let mut extras: BTreeMap<String, f64> =
@@ -215,50 +171,6 @@ impl Trainer<'_> {
             extras.insert("amp_skipped".to_string(), skipped);
         }
         extras
-    }
-
-    fn diverged(&self, outcome: &StepOutcome, lr: f64) -> Error {
-        let kind = self.plan.experiment.loss.kind();
-        let what = if !outcome.embedding_norm.is_finite() {
-            format!(
-                "the network's embeddings are not finite: the loss `{kind}` is {}",
-                outcome.loss
-            )
-        } else if outcome.loss.is_finite() {
-            format!("the gradient norm of the loss `{kind}` is {}", outcome.grad_norm)
-        } else {
-            format!("the loss `{kind}` is {} although the embeddings are finite", outcome.loss)
-        };
-        // A sum is told by its part.
-        let part = |name: &&String| name.ends_with(".loss");
-        let parts = self.loss_columns.iter().zip(&outcome.values);
-        let parts = parts.filter(|(name, value)| part(name) && !value.is_finite());
-        let parts: String = parts.map(|(name, value)| format!(", its {name} {value}")).collect();
-        let (step, epoch) = (self.progress.step + 1, self.progress.epoch + 1);
-        let message = format!("{what}{parts} in step {step} (epoch {epoch}, learning rate {lr:e})");
-        Error::diverged(message).help(match step {
-            1 => {
-                "no weight has been moved yet: look at the keys of [loss] (scale, margin, \
-                  temperature), at preprocess.mean and preprocess.std, and at pretrained weights"
-            }
-            _ => REMEDY,
-        })
-    }
-
-    /// # Errors
-    /// `Diverged` where the last steps left weights that are not finite: such a state is not worth a
-    /// checkpoint, least of all the one of least loss.
-    fn check_weights(&self) -> Result<()> {
-        let weights: Vec<Tensor> =
-            self.model.parameters().into_values().map(|weight| weight.detach()).collect();
-        let norm = fused::grad_norm(&weights)?.double_value(&[]);
-        if norm.is_finite() {
-            return Ok(());
-        }
-        let Progress { step, epoch, .. } = self.progress;
-        let message =
-            format!("the norm of the weights is {norm} after step {step} (epoch {})", epoch + 1);
-        Err(Error::diverged(message).help(REMEDY))
     }
 
     /// Validation, evaluation, the epoch's row, the checkpoint.
@@ -309,30 +221,6 @@ impl Trainer<'_> {
             self.store.save_weights(epoch, &on_cpu(self.model.tensors()))?;
         }
         Ok(())
-    }
-
-    /// Names the images that could not be decoded: each once, in `skipped.csv`.
-    fn report_skipped(&mut self) -> Result<()> {
-        let list = self.train.skipped().list(self.train.dataset());
-        if list.len() == self.skipped {
-            return Ok(());
-        }
-        let path = self.run.join("skipped.csv");
-        let mut writer = csv::Writer::from_writer(Vec::new());
-        let rows = list.iter().map(|(image, reason)| [image.display().to_string(), reason.clone()]);
-        let written = std::iter::once(["path".to_string(), "reason".to_string()])
-            .chain(rows)
-            .try_for_each(|row| writer.write_record(row));
-        let text = written
-            .map_err(|e| Error::failed(e.to_string()))
-            .and_then(|()| writer.into_inner().map_err(|e| Error::failed(e.to_string())))?;
-        durable::write_file(&path, |out| out.write_all(&text))?;
-        self.skipped = list.len();
-        self.recorder.warning(format!(
-            "{} images could not be decoded so far and others took their places: {}",
-            list.len(),
-            path.display()
-        ))
     }
 
     /// Mean loss and accuracy on the validation images; None where there are none.

@@ -86,7 +86,7 @@ impl Segment {
     pub fn run(&self) -> Result<Option<Run>> {
         let mut reader = SegmentReader::open(&self.file())?;
         for _ in 0..PREAMBLE {
-            match reader.next()?.and_then(|record| record.kind) {
+            match reader.read()?.and_then(|record| record.kind) {
                 Some(Kind::Run(run)) => return Ok(Some(run)),
                 Some(_) => {}
                 None => return Ok(None),
@@ -99,7 +99,7 @@ impl Segment {
     pub fn last_runtime(&self) -> Result<f64> {
         let mut reader = SegmentReader::open(&self.file())?;
         let mut last = 0.0;
-        while let Some(record) = reader.next()? {
+        while let Some(record) = reader.read()? {
             let items = match record.kind {
                 Some(Kind::History(history)) => history.item,
                 Some(Kind::Summary(summary)) => summary.update,

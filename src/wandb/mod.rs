@@ -6,9 +6,12 @@
 //! step, what waits for it lies on disk and not in memory, and `run sync` is the same upload at
 //! another time. The official `wandb sync` takes the files too.
 
+mod answer;
 mod api;
 mod credentials;
+mod describe;
 mod folder;
+mod lines;
 mod log;
 pub mod proto;
 mod queries;
@@ -20,6 +23,7 @@ mod sync;
 mod system;
 mod timing;
 mod upload;
+mod upload_files;
 mod worker;
 
 pub use credentials::{ApiKey, Environment};

@@ -109,7 +109,7 @@ impl SegmentWriter {
     }
 }
 
-/// Reads records, also of a file that still grows: at the end [`SegmentReader::next`] gives nothing
+/// Reads records, also of a file that still grows: at the end [`SegmentReader::read`] gives nothing
 /// and may be asked again later.
 #[derive(Debug)]
 pub struct SegmentReader {
@@ -160,7 +160,7 @@ impl SegmentReader {
     ///
     /// # Errors
     /// Where the file can't be read.
-    pub fn next(&mut self) -> Result<Option<Record>> {
+    pub fn read(&mut self) -> Result<Option<Record>> {
         // A record's first chunk may hold nothing of it: emptiness does not tell whether one began.
         let (mut begun, mut data) = (false, Vec::new());
         let mut place = self.position;
@@ -264,7 +264,7 @@ mod tests {
     fn all(path: &Path) -> (Vec<Record>, u64) {
         let mut reader = SegmentReader::open(path).unwrap();
         let mut records = Vec::new();
-        while let Some(record) = reader.next().unwrap() {
+        while let Some(record) = reader.read().unwrap() {
             records.push(record);
         }
         (records, reader.damaged)
@@ -302,7 +302,7 @@ mod tests {
         let mut steps = Vec::new();
         for end in (7..bytes.len()).step_by(777).chain([bytes.len()]) {
             std::fs::write(&growing, &bytes[..end]).unwrap();
-            while let Some(record) = reader.next().unwrap() {
+            while let Some(record) = reader.read().unwrap() {
                 steps.push(record.num);
             }
         }

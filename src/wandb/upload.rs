@@ -5,6 +5,7 @@
 
 use super::api::{Api, Failure};
 use super::folder::Segment;
+use super::lines::{escape, line, name, preamble};
 use super::log::json_number;
 use super::proto::{Kind, Run};
 use super::segment::SegmentReader;
@@ -59,9 +60,9 @@ pub enum Progress {
 }
 
 pub struct Upload<'a> {
-    api: &'a Api,
+    pub(super) api: &'a Api,
     pub server: ServerRun,
-    segments: Vec<Segment>,
+    pub(super) segments: Vec<Segment>,
     runs: Vec<Run>,
     place: Place,
     /// Output lines passed so far, sent or known to the server.
@@ -71,11 +72,11 @@ pub struct Upload<'a> {
     runtime: f64,
     pub ended: Option<Ended>,
     /// Files at the end, and those that were sent: (segment, path).
-    files_at_end: Vec<(usize, String)>,
-    uploaded: Vec<String>,
-    finishing: bool,
+    pub(super) files_at_end: Vec<(usize, String)>,
+    pub(super) uploaded: Vec<String>,
+    pub(super) finishing: bool,
     /// A file could not be sent.
-    incomplete: bool,
+    pub(super) incomplete: bool,
     last_request: Instant,
     /// The user pressed Stop.
     pub stopped: bool,
@@ -244,7 +245,7 @@ impl<'a> Upload<'a> {
     fn gather(&mut self) -> Result<Batch> {
         let mut batch = Batch::default();
         while batch.bytes < REQUEST {
-            let Some(record) = self.place.reader.next()? else {
+            let Some(record) = self.place.reader.read()? else {
                 if self.place.reader.damaged > 0 {
                     let file = self.segments[self.place.segment].file();
                     let file = file.display();
@@ -400,43 +401,6 @@ impl<'a> Upload<'a> {
         self.stopped |= answer["stopped"].as_bool() == Some(true);
         Ok(())
     }
-
-    /// Uploads a file of a segment; what can't be uploaded is said and passed over.
-    async fn put(&mut self, segment: usize, path: &str) {
-        let file = self.segments[segment].files().join(path);
-        if !file.is_file() {
-            self.said.push(format!("{} is not there and was not uploaded to W&B", file.display()));
-            return;
-        }
-        match self.put_now(path, &file).await {
-            Ok(()) => self.uploaded.push(path.to_owned()),
-            // A storage that fails is no reason to stop what can be sent; it gets another chance.
-            Err(_) if !self.finishing => self.files_at_end.push((segment, path.to_owned())),
-            Err(failure) => {
-                self.said.push(format!("{path} could not be uploaded to W&B: {failure}"));
-                self.incomplete = true;
-            }
-        }
-    }
-
-    async fn put_now(&self, path: &str, file: &std::path::Path) -> Result<(), Failure> {
-        let ServerRun { entity, project, id, .. } = &self.server;
-        let variables = json!({
-            "entity": entity, "project": project, "run": id, "files": [path],
-        });
-        let data = self.api.files(super::queries::CREATE_FILES, variables).await?;
-        let made = &data["createRunFiles"];
-        let headers: Vec<(String, String)> = made["uploadHeaders"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|header| header.as_str()?.split_once(':'))
-            .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
-            .collect();
-        let url = made["files"][0]["uploadUrl"].as_str();
-        let url = url.ok_or_else(|| Failure::Unreachable("no address for the file".into()))?;
-        self.api.put(url, &headers, file).await
-    }
 }
 
 /// A file of the stream.
@@ -459,70 +423,5 @@ impl Place {
         let reader = SegmentReader::open(&segments[segment].file())?;
         let later = runs[segment + 1..].iter().map(|run| run.starting_step);
         Ok(Place { segment, reader, until: later.min().unwrap_or(i64::MAX) })
-    }
-}
-
-fn name(item: &super::proto::Item) -> &str {
-    item.nested.first().unwrap_or(&item.key)
-}
-
-/// One line of JSON from values that are JSON already.
-fn line(values: &[(&str, &str)]) -> String {
-    let pair = |(name, json): &(&str, &str)| format!("{}:{json}", Value::from(*name));
-    format!("{{{}}}", values.iter().map(pair).collect::<Vec<_>>().join(","))
-}
-
-/// A part of a path.
-fn escape(part: &str) -> String {
-    let mut url = reqwest::Url::parse("http://x").expect("a valid address");
-    if let Ok(mut segments) = url.path_segments_mut() {
-        segments.clear().push(part);
-    }
-    url.path().trim_start_matches('/').to_owned()
-}
-
-/// The program and the defined metrics of a segment, as the server takes them.
-fn preamble(segment: &Segment) -> Result<(String, Vec<Value>)> {
-    let mut reader = SegmentReader::open(&segment.file())?;
-    let mut program = String::new();
-    let mut names: Vec<String> = Vec::new();
-    let mut metrics: Vec<Value> = Vec::new();
-    while let Some(record) = reader.next()? {
-        match record.kind {
-            Some(Kind::Environment(environment)) => program = environment.program,
-            Some(Kind::Metric(metric)) => {
-                let (key, text) = match metric.name.is_empty() {
-                    true => ("2", metric.glob.clone()),
-                    false => ("1", metric.name.clone()),
-                };
-                let mut entry = json!({ key: text });
-                // Counted from 1 in the order of the list.
-                let over = names.iter().position(|name| *name == metric.step_metric);
-                if let Some(index) = over.filter(|_| !metric.step_metric.is_empty()) {
-                    entry["5"] = json!(index + 1);
-                    entry["6"] = json!([1]);
-                } else {
-                    entry["6"] = json!([3]);
-                }
-                entry["7"] = json!([]);
-                names.push(text);
-                metrics.push(entry);
-            }
-            // The preamble ends with the first line.
-            Some(Kind::History(_)) => break,
-            _ => {}
-        }
-    }
-    Ok((program, metrics))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_and_paths_are_escaped() {
-        assert_eq!(line(&[("a\"b", "NaN"), ("ü/x", "1.0")]), "{\"a\\\"b\":NaN,\"ü/x\":1.0}");
-        assert_eq!(escape("a b/ü"), "a%20b%2F%C3%BC");
     }
 }

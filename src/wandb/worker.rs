@@ -144,12 +144,12 @@ impl Worker {
 
     /// Until the run is over and uploaded, or the upload is given up.
     async fn upload(&self) {
-        if self.settings.mode == Mode::Online {
-            if let Err(failure) = self.upload_all().await {
-                self.control.warn(format!(
-                    "W&B: {failure}; the run goes on, what it logs is kept on disk for `run sync`"
-                ));
-            }
+        if self.settings.mode == Mode::Online
+            && let Err(failure) = self.upload_all().await
+        {
+            self.control.warn(format!(
+                "W&B: {failure}; the run goes on, what it logs is kept on disk for `run sync`"
+            ));
         }
         // The machine is read until the end also where nothing is uploaded.
         while !self.control.finish.load(Ordering::Acquire) {

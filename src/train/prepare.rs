@@ -1,0 +1,121 @@
+//! What a run needs before its folder is made: threads, data, evaluation sets, where it is logged.
+
+use super::evaluation::Evaluation;
+use super::session::Prepared;
+use super::signals::StopFlag;
+use crate::Result;
+use crate::checkpoint::Snapshot;
+use crate::cli::progress::Counter;
+use crate::data::{self, Splits};
+use crate::evaluate::{self, Absent};
+use crate::plan::Plan;
+use crate::record::Verbosity;
+use crate::torch::{determinism, threads};
+use crate::wandb::{Environment, Mode, Settings};
+
+/// Where the run is logged; None: W&B is switched off.
+///
+/// # Errors
+/// A `WANDB_*` variable that can't be used.
+pub fn wandb_settings(plan: &Plan) -> Result<Option<Settings>> {
+    let environment = Environment::of_process();
+    let settings = Settings::resolve(&plan.experiment.record.wandb, &environment, "")?;
+    Ok((settings.mode != Mode::Disabled).then_some(settings))
+}
+
+/// Threads and determinism, before the first tensor. A continued run keeps its thread count: the
+/// same bits need the same number.
+pub fn set_up_torch(plan: &Plan, snapshot: Option<&Snapshot>) -> Result<()> {
+    let wanted = plan.experiment.train.threads;
+    match (wanted, snapshot) {
+        (0, Some(snapshot)) => threads::set(snapshot.state.threads),
+        (0, None) => {}
+        (wanted, _) => threads::set(wanted),
+    }
+    determinism::set(plan.experiment.train.deterministic)
+}
+
+/// Opens the data and the evaluation sets.
+///
+/// # Errors
+/// What is missing or too small, named by key.
+pub fn prepare(
+    plan: &Plan,
+    verbosity: Verbosity,
+    absent: Absent,
+    stop: &StopFlag,
+) -> Result<Prepared> {
+    let experiment = &plan.experiment;
+    let counter = Counter::new("drawing faces", verbosity == Verbosity::Quiet);
+    let datasets = &experiment.paths.datasets;
+    let mut splits = data::open(&experiment.data, datasets, experiment.seed, &|done, total| {
+        counter.set(done, total);
+        !stop.is_set()
+    })?;
+    counter.finish();
+    let mut notes = splits.notes.clone();
+    if experiment.loss.needs().pairs {
+        notes.extend(keep_pairs(&mut splits));
+    }
+    let said = experiment.sampler.check(&splits.train, experiment.train.batch_size);
+    notes.extend(said.map_err(|no| plan.error(no.key, no.message, &no.help))?);
+    let evaluate::Sets { sets, notes: said } = evaluate::prepare(
+        &experiment.evaluate,
+        &experiment.paths.datasets,
+        splits.unseen.as_ref(),
+        experiment.seed,
+        absent,
+    )?;
+    notes.extend(said);
+    if splits.validation.is_none() {
+        notes.push(
+            "no validation images: min-loss, early stopping and reduce_on_plateau watch the \
+             epoch's mean training loss"
+                .to_string(),
+        );
+    }
+    let evaluation = Evaluation {
+        config: experiment.evaluate.clone(),
+        sets,
+        preprocess: experiment.preprocess.build(),
+        workers: workers(plan),
+        prefetch: experiment.loader.prefetch,
+        quiet: verbosity == Verbosity::Quiet,
+        csv: None,
+        written: 0,
+        scores: None,
+    };
+    Ok(Prepared { splits, evaluation, notes })
+}
+
+/// A loss over pairs says nothing of an identity with a single validation image: leaves those out,
+/// and the validation where fewer than two identities remain. Returns what is to be said aloud.
+fn keep_pairs(splits: &mut Splits) -> Option<String> {
+    let validation = splits.validation.as_mut().filter(|set| !set.is_empty())?;
+    let counts = validation.images_per_identity();
+    let present = counts.iter().filter(|&&count| count > 0).count();
+    let kept = counts.iter().filter(|&&count| count > 1).count();
+    if kept == present && kept > 1 {
+        return None;
+    }
+    validation.items.retain(|item| counts[item.label as usize] > 1);
+    let single = present - kept;
+    if kept > 1 {
+        return Some(format!(
+            "{single} of {present} identities have a single validation image and are left out of the \
+             validation: the loss needs pairs"
+        ));
+    }
+    splits.validation = None;
+    Some(format!(
+        "{kept} of {present} identities have two validation images or more, too few for a loss over \
+         pairs: nothing is validated"
+    ))
+}
+
+pub fn workers(plan: &Plan) -> usize {
+    match plan.experiment.loader.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        workers => workers,
+    }
+}
