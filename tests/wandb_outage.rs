@@ -18,7 +18,7 @@ fn an_hour_of_outage_costs_no_memory() {
     // Seconds pass as milliseconds.
     let timing = Timing::default().faster(1000.0);
     let mut recorder = run.open(Some(&double), timing, 0);
-    let steps = 30_000;
+    let steps = 40_000;
     run.steps(&mut recorder, 1..=steps / 10);
     let before = resident();
     let begun = std::time::Instant::now();
