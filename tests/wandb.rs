@@ -106,6 +106,47 @@ fn no_fault_costs_a_line() {
     });
 }
 
+#[test]
+fn a_damaged_session_keeps_no_other_from_being_uploaded() {
+    let (double, run) = (Double::start(), Logged::new());
+    let mut recorder = run.open(None, fast(), 0);
+    run.steps(&mut recorder, 1..=10);
+    drop(recorder);
+    std::fs::write(segments(run.path())[0].file(), "no .wandb").unwrap();
+    let error = run.sync(&double, fast()).unwrap_err().to_string();
+    assert!(error.contains("nothing can be uploaded") && error.contains(".wandb"), "{error}");
+    let mut recorder = run.open(None, fast(), 10);
+    run.steps(&mut recorder, 11..=20);
+    run.end(recorder, Status::Finished);
+    let synced = run.sync(&double, fast()).unwrap();
+    assert_eq!((synced.sent, synced.warnings.len()), (10, 1), "{:?}", synced.warnings);
+    double.assert_clean();
+}
+
+/// A proxy that repeats what it was sent.
+#[test]
+fn no_answer_brings_the_key_to_light() {
+    use base64::Engine;
+    let sent = base64::engine::general_purpose::STANDARD.encode(format!("api:{KEY}"));
+    for secret in [KEY, &sent] {
+        for graphql in [false, true] {
+            let (double, run) = (Double::start(), Logged::new());
+            let message = format!("no \u{1b}[31m<Basic {secret}>");
+            let body = serde_json::json!({"errors": [{"message": message}]}).to_string();
+            let fault = match graphql {
+                true => Fault::graphql_error(&message),
+                false => Fault::body(400, &body),
+            };
+            double.fault(Where::Upsert, fault, 1);
+            let mut recorder = run.open(Some(&double), fast(), 0);
+            run.steps(&mut recorder, 1..=10);
+            run.end(recorder, Status::Finished);
+            let warnings = run.warnings.lock().unwrap().join("\n");
+            assert!(warnings.contains("no  [31m<Basic [hidden]>"), "{warnings:?}");
+        }
+    }
+}
+
 /// A conflict is repeated where the run is made, and ends the stream anywhere else.
 #[test]
 fn refusals_cost_one_warning_and_keep_the_data() {

@@ -138,6 +138,10 @@ fn trouble_with_wandb_is_one_line_and_exit_code_0() {
     let mut keyless = tiny.command(&["sync", "run"]);
     Ended::of(keyless.env("HOME", "/nowhere")).exits(2).says(&["no W&B API key"]);
 
+    // A folder that can't be made costs the log, not the training.
+    let mut nowhere = tiny.command(&["tiny.toml", "--run-dir", "no", "--set", "train.epochs=1"]);
+    let told = Ended::of(nowhere.env("WANDB_DIR", "/dev/null")).exits(0);
+    told.says(&["WANDB_DIR", "is not logged to W&B"]);
     let none = tiny.run(&["tiny.toml", "--run-dir", "off", "--set", "record.wandb.mode=disabled"]);
     none.exits(0);
     assert!(!tiny.path("off/wandb").exists());
@@ -146,6 +150,8 @@ fn trouble_with_wandb_is_one_line_and_exit_code_0() {
     let mut bad = online(&tiny, &double, &["tiny.toml"]);
     let told = Ended::of(bad.env("WANDB_PROJECT", "a/b")).exits(2);
     told.says(&["WANDB_PROJECT", "a/b"]);
+    let mut check = online(&tiny, &double, &["check", "tiny.toml"]);
+    Ended::of(check.env("WANDB_RUN_ID", "a b")).exits(2).says(&["WANDB_RUN_ID"]);
     assert!(tiny.runs().is_empty(), "nothing was started");
 }
 

@@ -9,7 +9,7 @@ use crate::plan::Plan;
 use crate::record::Verbosity;
 use crate::train::embedder::pixels;
 use crate::train::model::Model;
-use crate::train::session::{Prepared, prepare, set_up_torch};
+use crate::train::session::{Prepared, prepare, set_up_torch, wandb_settings};
 use crate::train::signals::StopFlag;
 use crate::{Error, Result};
 use std::fmt::Write;
@@ -41,6 +41,7 @@ pub fn check(patterns: &[String], settings: &Settings) -> Result<()> {
 /// returns what the run would be.
 pub fn dry_run(plan: &Plan) -> Result<String> {
     let experiment = &plan.experiment;
+    wandb_settings(plan)?;
     set_up_torch(plan, None)?;
     let Prepared { splits, evaluation, notes } =
         prepare(plan, Verbosity::Normal, Absent::Refuse, &StopFlag::default())?;

@@ -4,8 +4,7 @@
 use super::build::{Opened, build};
 use super::evaluation::Evaluation;
 use super::model::Model;
-use super::prepare::wandb_settings;
-pub use super::prepare::{prepare, set_up_torch, workers};
+pub use super::prepare::{prepare, set_up_torch, wandb_settings, workers};
 use super::signals::StopFlag;
 use super::start::{Continue, Start, policy};
 use crate::checkpoint::{self, Labels, Snapshot, Store};
@@ -201,7 +200,8 @@ impl Session {
                 settings.display_name = format!("{}-{}", info.experiment, info.run);
             }
             // The last sink: what it waits for at the end keeps no other from closing.
-            recorder = recorder.with(WandbSink::open(wandb::Open {
+            let named = if settings.folder.is_some() { " (WANDB_DIR)" } else { "" };
+            let sink = WandbSink::open(wandb::Open {
                 settings,
                 run: path,
                 info,
@@ -210,7 +210,14 @@ impl Session {
                 stop: stop.clone(),
                 timing: Timing::default(),
                 quiet: options.verbosity == Verbosity::Quiet,
-            })?);
+            });
+            match sink {
+                Ok(sink) => recorder = recorder.with(sink),
+                // W&B never keeps a run from training.
+                Err(error) => {
+                    recorder.warning(format!("{error}{named}: this run is not logged to W&B"))?;
+                }
+            }
         }
         for text in warnings {
             recorder.warning(text)?;

@@ -60,6 +60,8 @@ pub struct Api {
     client: Client,
     server: Url,
     authorization: Option<String>,
+    /// What no message may repeat: the key, plain and as it is sent.
+    secrets: Vec<String>,
     pub timing: Timing,
     pub hooks: Hooks,
     /// No request before this instant.
@@ -115,7 +117,18 @@ impl Api {
             format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
         };
         let authorization = key.map(encode);
-        Ok(Api { client, server, authorization, timing, hooks, not_before: Mutex::default() })
+        let plain = key.map(|key| key.reveal().to_owned());
+        let sent = authorization.iter().map(|text| text.trim_start_matches("Basic ").to_owned());
+        let secrets = plain.into_iter().chain(sent).collect();
+        Ok(Api {
+            client,
+            server,
+            authorization,
+            secrets,
+            timing,
+            hooks,
+            not_before: Mutex::default(),
+        })
     }
 
     /// A GraphQL request; the `data` of its answer. `also`: codes that are repeated, too.
@@ -162,7 +175,10 @@ impl Api {
             messages.collect::<Vec<_>>().join("; ")
         };
         match answer["errors"].as_array().filter(|errors| !errors.is_empty()) {
-            Some(errors) => Err(Failure::Refused { status: None, message: messages(errors) }),
+            Some(errors) => {
+                let message = self.safe(&messages(errors));
+                Err(Failure::Refused { status: None, message })
+            }
             None => Ok(answer["data"].take()),
         }
     }
@@ -306,10 +322,18 @@ impl Api {
                 Attempt::Again(format!("{status} from the server"), wanted)
             }
             false => {
-                let message = said(status, &bytes);
+                let message = self.safe(&said(status, &bytes));
                 Attempt::Never(Failure::Refused { status: Some(status.as_u16()), message })
             }
         }
+    }
+
+    /// A server's words as they may be shown: a proxy may repeat what it was sent, and a terminal
+    /// must not be told what to do.
+    fn safe(&self, text: &str) -> String {
+        let hidden = |text: String, secret: &String| text.replace(secret, "[hidden]");
+        let text = self.secrets.iter().fold(text.to_owned(), hidden);
+        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect()
     }
 
     /// A wait that the server asks for, within reason: its clock may be wrong.

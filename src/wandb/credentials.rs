@@ -49,18 +49,22 @@ impl Environment {
         let mut warning = None;
         let path = folder.join(".env");
         if path.is_file() {
-            match dotenvy::from_path_iter(&path).and_then(Iterator::collect::<Result<Vec<_>, _>>) {
-                Ok(lines) => {
-                    for (name, value) in lines {
-                        values.entry(name).or_insert(value);
+            match std::fs::read_to_string(&path) {
+                Ok(text) => {
+                    // Some editors begin a file with a byte order mark.
+                    let text = text.trim_start_matches('\u{feff}');
+                    let mut bad = 0;
+                    for line in dotenvy::from_read_iter(text.as_bytes()) {
+                        match line {
+                            Ok((name, value)) => _ = values.entry(name).or_insert(value),
+                            Err(_) => bad += 1,
+                        }
                     }
-                }
-                // The line may hold a secret: it is not repeated.
-                Err(dotenvy::Error::LineParse(_, at)) => {
-                    warning = Some(format!(
-                        "{} is not read: it can't be understood at character {at} of a line",
-                        path.display()
-                    ));
+                    // A line may hold a secret: it is not repeated.
+                    warning = (bad > 0).then(|| {
+                        let path = path.display();
+                        format!("{path}: {bad} of its lines can't be understood and are left out")
+                    });
                 }
                 Err(error) => {
                     warning = Some(format!("{} is not read: {error}", path.display()));
@@ -82,7 +86,9 @@ impl Environment {
         if let Some(key) = self.get("WANDB_API_KEY") {
             return ApiKey::new(key);
         }
-        let text = std::fs::read_to_string(self.netrc.as_ref()?).ok()?;
+        // A pipe would keep the program waiting.
+        let path = self.netrc.as_ref().filter(|path| path.is_file())?;
+        let text = std::fs::read_to_string(path).ok()?;
         ApiKey::new(&password(&text, host)?)
     }
 }
@@ -165,8 +171,10 @@ mod tests {
     #[test]
     fn a_broken_dot_env_is_said_without_its_content() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join(".env"), "WANDB_API_KEY='secret\n").unwrap();
+        let text = "\u{feff}WANDB_PROJECT=p\nWANDB_API_KEY=secret'\n";
+        std::fs::write(folder.path().join(".env"), text).unwrap();
         let environment = environment(&[], folder.path());
+        assert_eq!(environment.get("WANDB_PROJECT"), Some("p"));
         let warning = environment.warning.unwrap();
         assert!(warning.contains(".env") && !warning.contains("secret"), "{warning}");
     }

@@ -137,7 +137,7 @@ impl Settings {
             return Err(Error::input(message).help("/ \\ # ? % : are not allowed in it"));
         }
         let server = server(environment)?;
-        let key = environment.api_key(host(&server));
+        let key = environment.api_key(&host(&server));
         let mut notes_aloud = Vec::new();
         let mut warnings: Vec<String> = environment.warning.iter().cloned().collect();
         let wanted = wanted_mode(mode, environment)?;
@@ -189,6 +189,11 @@ impl Settings {
 
 fn server(environment: &Environment) -> Result<String> {
     let stated = environment.get("WANDB_BASE_URL").unwrap_or(SERVER).trim_end_matches('/');
+    // What stands before an @ may be a password: it is not repeated.
+    if stated.contains('@') {
+        return Err(Error::input("WANDB_BASE_URL holds a user name or a password")
+            .help("leave out what stands before the @; the key goes into WANDB_API_KEY"));
+    }
     let good = reqwest::Url::parse(stated)
         .is_ok_and(|url| ["http", "https"].contains(&url.scheme()) && url.has_host());
     if good {
@@ -199,9 +204,9 @@ fn server(environment: &Environment) -> Result<String> {
 }
 
 /// The host that a key belongs to.
-fn host(server: &str) -> &str {
-    let rest = server.split_once("://").map_or(server, |(_, rest)| rest);
-    rest.split(['/', ':']).next().unwrap_or(rest)
+fn host(server: &str) -> String {
+    let url = reqwest::Url::parse(server).ok();
+    url.and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default()
 }
 
 /// The stated mode; `Auto` only where WANDB_MODE is silent too.
@@ -302,9 +307,11 @@ mod tests {
             ("WANDB_RESUME", "maybe"),
             ("WANDB_BASE_URL", "api.wandb.ai"),
             ("WANDB_BASE_URL", "ftp://x"),
+            ("WANDB_BASE_URL", "https://me:secret@x"),
         ] {
             let error = resolve(&Wandb::default(), &[(name, value)]).unwrap_err();
-            assert!(error.to_string().contains(name), "{error}");
+            let text = error.to_string();
+            assert!(text.contains(name) && !text.contains("secret"), "{error}");
             assert_eq!(error.exit_code(), 2);
         }
         assert!(project_problem(&"p".repeat(129)).is_some());

@@ -50,6 +50,7 @@ pub struct WandbSink {
     checkpoints: bool,
     run: PathBuf,
     stop: StopFlag,
+    server: String,
     timing: Timing,
     quiet: bool,
     /// How the run ended; a sink that is dropped without it belongs to a crash.
@@ -121,6 +122,7 @@ impl WandbSink {
             checkpoints: settings.checkpoints,
             run: run.to_owned(),
             stop: stop.clone(),
+            server: settings.server.clone(),
             timing,
             quiet,
             exit: 1,
@@ -131,8 +133,8 @@ impl WandbSink {
         if let Some(failure) = sink.log().failure() {
             return Err(Error::failed(failure));
         }
+        settings.warnings.iter().for_each(|text| sink.control.warning(text));
         settings.notes_aloud.iter().for_each(|text| sink.control.notice(text));
-        settings.warnings.iter().for_each(|text| sink.control.warn(text));
         let (log, control) = (sink.log.clone(), sink.control.clone());
         let worker = Worker { settings, run: run.to_owned(), log, control, stop, timing, fresh };
         worker.start().map_err(|e| Error::failed(format!("cannot start a thread: {e}")))?;
@@ -405,7 +407,8 @@ impl Sink for WandbSink {
         self.wait();
         if self.online && !self.control.is_complete() {
             let text = format!(
-                "not everything has reached W&B; it is on disk: run sync {}",
+                "not everything has reached W&B ({}); it is on disk: run sync {}",
+                self.server,
                 self.run.display()
             );
             match self.control.has_warned() {

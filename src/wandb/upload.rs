@@ -11,7 +11,7 @@ use super::proto::{Kind, Run};
 use super::segment::SegmentReader;
 use super::server_run::{self, ServerRun};
 use super::settings::Resume;
-use crate::Result;
+use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -101,16 +101,24 @@ impl<'a> Upload<'a> {
     ) -> Result<Result<Upload<'a>, Failure>> {
         let mut runs = Vec::new();
         let mut whole = Vec::new();
+        let (mut said, mut empty) = (Vec::new(), Vec::new());
         for segment in segments {
-            // A session that was killed before its first record has nothing to tell.
-            if let Some(run) = segment.run()? {
-                runs.push(run);
-                whole.push(segment);
+            match segment.run() {
+                Ok(Some(run)) => {
+                    runs.push(run);
+                    whole.push(segment);
+                }
+                // A session that was killed before its first record has nothing to tell.
+                Ok(None) => empty.push(segment.file().display().to_string()),
+                // One that is damaged keeps no other from being uploaded.
+                Err(error) => said.push(format!("{error}: this session is left out")),
             }
         }
         let Some(mut last) = runs.last().cloned() else {
-            let message = "there is no run in it".to_string();
-            return Ok(Err(Failure::Refused { status: None, message }));
+            let files = empty.iter().map(|file| format!("{file} holds no run")).chain(said);
+            let files = files.collect::<Vec<_>>().join("; ");
+            return Err(Error::input(format!("nothing can be uploaded: {files}"))
+                .help("the CSV files beside it hold what the run logged"));
         };
         let stated = [(entity, &mut last.entity), (project, &mut last.project)];
         stated
@@ -140,7 +148,7 @@ impl<'a> Upload<'a> {
             last_request: Instant::now(),
             stopped: false,
             confirmed: 0,
-            said: Vec::new(),
+            said,
         }))
     }
 

@@ -54,6 +54,11 @@ impl Control {
         self.said().push(Said::Notice(text.into()));
     }
 
+    /// Something that has nothing to do with the server.
+    pub fn warning(&self, text: impl Into<String>) {
+        self.said().push(Said::Warning(text.into()));
+    }
+
     /// The first warning is told, others are of the same trouble.
     pub fn warn(&self, text: impl Into<String>) {
         if !self.warned.swap(true, Ordering::Relaxed) {
@@ -148,7 +153,8 @@ impl Worker {
             && let Err(failure) = self.upload_all().await
         {
             self.control.warn(format!(
-                "W&B: {failure}; the run goes on, what it logs is kept on disk for `run sync`"
+                "W&B ({}): {failure}; the run goes on, what it logs is kept on disk for `run sync`",
+                self.settings.server
             ));
         }
         // The machine is read until the end also where nothing is uploaded.
@@ -203,11 +209,11 @@ impl Worker {
     }
 
     fn api(&self) -> Result<Api, Failure> {
-        let control = self.control.clone();
+        let (control, at) = (self.control.clone(), self.settings.server.clone());
         let failed = move |why: &str, repeated: u32| {
             if repeated >= TELL_AFTER {
                 control.warn(format!(
-                    "W&B can't be reached ({why}): the run goes on, what it logs is kept on disk and \
+                    "W&B can't be reached at {at} ({why}): the run goes on, what it logs is kept on disk and \
                      sent when W&B answers again"
                 ));
             }
