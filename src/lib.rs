@@ -21,6 +21,7 @@ pub mod random;
 pub mod record;
 pub mod report;
 pub mod scheduler;
+pub mod sweep;
 pub mod torch;
 pub mod train;
 pub mod wandb;

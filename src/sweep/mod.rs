@@ -1,0 +1,20 @@
+//! Sweeps: one file says what to try, a manifest lists the trials, a journal tells what became of
+//! each.
+//!
+//! The file is expanded once. From then on the sweep's folder holds everything: `manifest.json`
+//! (the trials, each with the hash of its resolved configuration), `journal.jsonl` (appended to,
+//! never rewritten) and `trials/NAME/`, a run folder for each. Whoever runs trials, one process
+//! here, two side by side or a job array on a cluster, claims a trial by a lock, says so in the
+//! journal and starts the program again on that one experiment.
+
+pub mod journal;
+pub mod manifest;
+pub mod pruning;
+pub mod settings;
+pub mod slurm;
+pub mod state;
+
+pub use journal::{Entry, Journal, Record};
+pub use manifest::{Manifest, Sets, Trial};
+pub use settings::{Goal, Objective, Retry, Running};
+pub use state::{Observation, Phase, State, TrialState};
