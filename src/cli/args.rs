@@ -8,6 +8,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use super::spelling::{normalise, setting_for};
+pub use super::sweep_args::{Launcher, RunArgs, SweepArgs, SweepCommand};
 use crate::config::{Shape, read_file};
 use crate::{Error, Result};
 
@@ -109,6 +110,8 @@ pub enum Command {
         #[command(flatten)]
         settings: Settings,
     },
+    /// Runs the trials of a sweep file, or goes on with them; safe to repeat.
+    Sweep(SweepArgs),
     /// Draws what runs recorded.
     #[command(subcommand)]
     Plot(PlotCommand),

@@ -12,6 +12,8 @@ pub mod progress;
 mod report;
 mod schedule;
 mod spelling;
+mod sweep;
+mod sweep_args;
 mod sync;
 mod synth;
 
@@ -32,6 +34,7 @@ use std::process::ExitCode;
 /// Runs the program on the process's arguments.
 pub fn main() -> ExitCode {
     crate::torch::memory::keep();
+    crate::sweep::orphan::watch();
     let argv = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
     let cli = match args::parse(argv, &Experiment::shape()) {
         Ok(cli) => cli,
@@ -89,6 +92,7 @@ fn dispatch(cli: Cli) -> Result<()> {
             let (checkpoint, output) = (checkpoint.as_deref(), output.as_deref());
             eval::eval(&target, checkpoint, output, scores, &settings, verbosity)
         }
+        Some(Command::Sweep(options)) => sweep::sweep(&options, verbosity),
         Some(Command::Plot(PlotCommand::Curves(options))) => plot::curves::curves(&options),
         Some(Command::Plot(PlotCommand::Roc(options))) => plot::roc::roc(&options),
         Some(Command::Plot(PlotCommand::Embeddings(options))) => {

@@ -26,7 +26,7 @@ pub use field::{Context, Field, Fields, Reader};
 pub use figment::value::Value;
 pub use layers::read_file;
 pub use load::{DEFAULTS, Loaded, Request, load, load_as, load_str, load_text, to_toml};
-pub use overrides::resolve;
+pub use overrides::{VARIABLE_PREFIX, resolve};
 pub use provenance::{Entry, Layer, Provenance};
 pub use shape::{
     Family, FamilyInfo, Key, Kind, Shape, Table, TableInfo, any_keys, default_value,

@@ -254,7 +254,7 @@ pub(super) fn score(metric: &Metric) -> String {
 }
 
 /// `8.2 s`, `3m 05s`, `2h 03m`
-fn duration(seconds: f64) -> String {
+pub(crate) fn duration(seconds: f64) -> String {
     let whole = seconds.max(0.0).round() as u64;
     match whole {
         0..60 => format!("{seconds:.1} s"),

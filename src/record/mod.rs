@@ -11,6 +11,7 @@ pub mod csv_file;
 mod csv_sink;
 pub mod embeddings;
 mod event;
+pub mod feed;
 mod history;
 mod log_file;
 pub mod plots;
@@ -19,6 +20,7 @@ mod run_info;
 mod tensorboard;
 pub mod tfevents;
 
+pub(crate) use console::duration;
 pub use console::{Console, Verbosity};
 pub use crash::{CrashNote, note as crash_note};
 pub use csv_sink::{Columns, CsvSink};

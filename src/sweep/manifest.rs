@@ -25,6 +25,9 @@ pub struct Trial {
     /// Where the rest of its settings is proposed when it starts, by what the others came to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proposed: Option<Proposed>,
+    /// The sweep file asks for it no more: it is kept where it ran, and not started.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dropped: bool,
 }
 
 /// A place in the sequence of a TPE block.
@@ -145,7 +148,8 @@ mod tests {
         let set: Sets = [("optimizer.lr".to_string(), Value::from(0.1)), ("seed".into(), 1.into())]
             .into_iter()
             .collect();
-        let trial = Trial { id: "0123456789ab".into(), name: "lr=0.1".into(), set, proposed: None };
+        let trial =
+            Trial { id: "0123456789ab".into(), name: "lr=0.1".into(), set, ..Trial::default() };
         Manifest { trials: vec![trial], ..Manifest::new("x", Path::new("x.toml")) }
     }
 

@@ -7,14 +7,29 @@
 //! here, two side by side or a job array on a cluster, claims a trial by a lock, says so in the
 //! journal and starts the program again on that one experiment.
 
+pub mod dry_run;
+pub mod expand;
+pub mod file;
 pub mod journal;
+pub mod leaderboard;
+pub mod ledger;
 pub mod manifest;
+pub mod names;
+pub mod observe;
+pub mod open;
+pub mod orphan;
 pub mod pruning;
+pub mod resolve;
+pub mod runner;
+pub mod search;
 pub mod settings;
 pub mod slurm;
 pub mod state;
+pub mod status;
+pub mod wandb;
 
 pub use journal::{Entry, Journal, Record};
+pub use ledger::Ledger;
 pub use manifest::{Manifest, Sets, Trial};
 pub use settings::{Goal, Objective, Retry, Running};
 pub use state::{Observation, Phase, State, TrialState};

@@ -1,5 +1,7 @@
 //! How a sweep runs and what it is judged by: the tables of a sweep file besides its axes.
 
+use super::state::Observation;
+
 crate::config_choice! {
     /// What is better.
     pub enum Goal {
@@ -34,6 +36,17 @@ crate::config_struct! {
 }
 
 impl Objective {
+    /// What counts of a trial's values, which are in order.
+    pub fn of(&self, seen: &[Observation]) -> Option<f64> {
+        let better = |a: &f64, b: &f64| self.score(*a).total_cmp(&self.score(*b));
+        match self.value {
+            Counts::Last => seen.last().map(|seen| seen.value),
+            Counts::Best => {
+                seen.iter().map(|seen| seen.value).filter(|value| !value.is_nan()).max_by(better)
+            }
+        }
+    }
+
     /// The value as one that is better the larger it is.
     pub fn score(&self, value: f64) -> f64 {
         match self.goal {

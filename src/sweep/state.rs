@@ -41,7 +41,7 @@ pub struct TrialState {
     pub started: Option<String>,
     /// Sessions of it so far.
     pub sessions: usize,
-    /// Failed attempts since it may be tried (again), by outcome.
+    /// Failed attempts, by outcome, since it last got on by an epoch or was to be tried again.
     pub failures: HashMap<Outcome, usize>,
     /// How the last session ended.
     pub last: Option<Outcome>,
@@ -74,6 +74,8 @@ pub struct State {
     pub trials: Vec<TrialState>,
     /// Submissions to a cluster, in order: the journal's records.
     pub submissions: Vec<Entry>,
+    /// The manifest has other trials since.
+    pub(super) extended: bool,
     places: HashMap<String, usize>,
 }
 
@@ -83,6 +85,7 @@ impl State {
         State {
             trials: vec![TrialState::default(); manifest.trials.len()],
             submissions: Vec::new(),
+            extended: false,
             places: places.collect(),
         }
     }
@@ -99,7 +102,7 @@ impl State {
     pub fn apply(&mut self, entry: &Entry) {
         let trial = match &entry.record {
             Record::Submitted { .. } => return self.submissions.push(entry.clone()),
-            Record::Extended { .. } => return,
+            Record::Extended { .. } => return self.extended = true,
             Record::Proposed { trial, .. }
             | Record::Started { trial, .. }
             | Record::Reported { trial, .. }
@@ -118,6 +121,10 @@ impl State {
                 trial.sessions += 1;
             }
             Record::Reported { epoch, value, .. } => {
+                // One that gets on has its attempts back.
+                if trial.epoch() < *epoch {
+                    trial.failures.clear();
+                }
                 // A continued trial may repeat epochs after its checkpoint.
                 trial.observations.retain(|seen| seen.epoch < *epoch);
                 trial.observations.push(Observation { epoch: *epoch, value: *value });

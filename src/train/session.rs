@@ -11,6 +11,7 @@ use crate::checkpoint::{self, Labels, Snapshot, Store};
 use crate::data::{Dataset, Splits};
 use crate::evaluate::{Absent, eval_csv, scores_csv};
 use crate::plan::Plan;
+use crate::record::feed::FeedSink;
 use crate::record::{
     Columns, Console, CrashNote, CsvSink, Event, LogFile, Plots, Recorder, RunDir, RunInfo, Status,
     TensorBoard, Verbosity, crash_note, csv_file, embeddings,
@@ -187,6 +188,9 @@ impl Session {
             .with(LogFile::open(path)?)
             .with(CrashNote::open(path))
             .with(Console::new(options.verbosity));
+        if let Some(feed) = FeedSink::of_process() {
+            recorder = recorder.with(feed);
+        }
         if plan.experiment.record.tensorboard {
             let config = plan.experiment.to_toml();
             recorder = recorder.with(TensorBoard::open(path, &info.host, &config, every)?);

@@ -1,0 +1,171 @@
+//! `run sweep`.
+
+use super::args::{Launcher, RunArgs, SweepArgs, SweepCommand};
+use super::say;
+use crate::record::Verbosity;
+use crate::sweep::file::SweepFile;
+use crate::sweep::journal::Record;
+use crate::sweep::open::Planned;
+use crate::sweep::runner::{RunOptions, Summary, run};
+use crate::sweep::{Ledger, Manifest, Phase, dry_run, slurm, status};
+use crate::train::signals::StopFlag;
+use crate::{Error, Result};
+use std::path::Path;
+
+pub fn sweep(args: &SweepArgs, verbosity: Verbosity) -> Result<()> {
+    match (&args.command, &args.file) {
+        (Some(command), _) => perform(command, verbosity),
+        (None, Some(folder)) if Manifest::is_in(folder) => work(folder, &args.running, verbosity),
+        (None, Some(file)) => {
+            let planned = Planned::read(file, &args.settings.sets(), args.dir.as_deref())?;
+            if args.dry_run {
+                let jobs = args.running.jobs.unwrap_or(planned.file.run.jobs).max(1);
+                let folder = &planned.folder;
+                let verbose = verbosity == Verbosity::Verbose;
+                let text =
+                    dry_run::dry_run(&planned.file, &planned.expansion, folder, jobs, verbose)?;
+                return say(&text);
+            }
+            if verbosity > Verbosity::Quiet {
+                planned.expansion.notes.iter().for_each(|note| eprintln!("{note}"));
+            }
+            planned.open()?.iter().for_each(|note| eprintln!("{note}"));
+            work(&planned.folder, &args.running, verbosity)
+        }
+        (None, None) => Err(Error::input("no sweep file given").help("run sweep SWEEP.toml")),
+    }
+}
+
+fn perform(command: &SweepCommand, verbosity: Verbosity) -> Result<()> {
+    match command {
+        SweepCommand::Status { dir } => {
+            let ledger = Ledger::open(dir)?;
+            say(&status::status(ledger, verbosity == Verbosity::Verbose)?)
+        }
+        SweepCommand::Resume { dir, running } => work(dir, running, verbosity),
+        SweepCommand::Retry { dir, failed, trials, running } => {
+            let count = retry(dir, *failed, trials)?;
+            eprintln!("{count} trials are tried again");
+            work(dir, running, verbosity)
+        }
+        SweepCommand::Promote { dir, trials, running } => {
+            let count = promote(dir, trials)?;
+            eprintln!("{count} pruned trials go on to their end");
+            work(dir, running, verbosity)
+        }
+        SweepCommand::Extend { dir, file, dry_run, settings, running } => {
+            let old = Manifest::read(dir)?;
+            let file = file.as_deref().unwrap_or(&old.file);
+            let sets = match settings.sets() {
+                sets if sets.is_empty() => old.sets.clone(),
+                sets => sets,
+            };
+            let planned = Planned::read(file, &sets, Some(dir))?;
+            if *dry_run {
+                return say(&format!("{}\n", planned.change()?.words()));
+            }
+            eprintln!("{}", planned.extend()?.words());
+            work(dir, running, verbosity)
+        }
+        SweepCommand::Task { dir, offset } => {
+            let stop = StopFlag::listen()?;
+            slurm::task(dir, *offset, verbosity, &stop)
+        }
+    }
+}
+
+/// Runs what is left, here or on the cluster, and says what came of it.
+fn work(folder: &Path, running: &RunArgs, verbosity: Verbosity) -> Result<()> {
+    if running.launcher == Launcher::Slurm {
+        let mut ledger = Ledger::open(folder)?;
+        let file = SweepFile::parse(&ledger.manifest.file, &ledger.manifest.text)?;
+        return say(&slurm::submit(&mut ledger, &file.launcher.slurm)?);
+    }
+    let stop = StopFlag::listen()?;
+    let options = RunOptions { jobs: running.jobs, verbosity, ..RunOptions::default() };
+    let summary = run(folder, &options, &stop)?;
+    let ledger = Ledger::open(folder)?;
+    say(&status::ended(&ledger, &summary)?)?;
+    let Summary { failed, .. } = summary;
+    match failed {
+        0 => Ok(()),
+        failed => {
+            let help = format!(
+                "run sweep status {0} says why; run sweep retry {0} --failed tries them again",
+                folder.display()
+            );
+            let of = ledger.state.trials.len();
+            Err(Error::failed(format!("{failed} of {of} trials failed")).help(help))
+        }
+    }
+}
+
+/// Marks failed trials to be tried again. Returns how many.
+fn retry(folder: &Path, failed: bool, names: &[String]) -> Result<usize> {
+    let mut ledger = Ledger::open(folder)?;
+    if failed == names.is_empty() {
+        let count = mark(&mut ledger, names, &[Phase::Failed], |trial| Record::Retry { trial })?;
+        return Ok(count);
+    }
+    Err(Error::input("which trials are to be tried again?")
+        .help("--failed for all that failed, or the names of trials"))
+}
+
+fn promote(folder: &Path, names: &[String]) -> Result<usize> {
+    let mut ledger = Ledger::open(folder)?;
+    let record = |trial| Record::Promoted { trial, to_the_end: true };
+    mark(&mut ledger, names, &[Phase::Pruned], record)
+}
+
+/// Writes a record for each trial of `phases`, of those named if any are.
+fn mark(
+    ledger: &mut Ledger,
+    names: &[String],
+    phases: &[Phase],
+    record: impl Fn(String) -> Record,
+) -> Result<usize> {
+    let mut places = Vec::new();
+    for name in names {
+        places.push(find(&ledger.manifest, name)?);
+    }
+    ledger.change(|state, manifest| {
+        let fit = |place: &usize| phases.contains(&state.trials[*place].phase);
+        if let Some(place) = places.iter().find(|place| !fit(place)) {
+            let phase = status::word(&state.trials[*place]);
+            let name = &manifest.trials[*place].name;
+            return Err(Error::input(format!("trial {name} is {phase}"))
+                .help("`run sweep status` lists the trials"));
+        }
+        let all = (0..manifest.trials.len()).filter(|place| names.is_empty() && fit(place));
+        let all: Vec<usize> = places.iter().copied().chain(all).collect();
+        let records = all.iter().map(|place| record(manifest.trials[*place].id.clone()));
+        Ok((all.len(), records.collect()))
+    })
+}
+
+/// A trial by its name, its id or the beginning of one of them.
+fn find(manifest: &Manifest, name: &str) -> Result<usize> {
+    let trials = manifest.trials.iter();
+    if let Some(place) = trials.clone().position(|t| t.name == name || t.id == name) {
+        return Ok(place);
+    }
+    let near =
+        trials.enumerate().filter(|(_, t)| t.name.starts_with(name) || t.id.starts_with(name));
+    let near: Vec<(usize, &str)> = near.map(|(place, t)| (place, t.name.as_str())).collect();
+    match near.as_slice() {
+        [(place, _)] => Ok(*place),
+        [] => {
+            let names: Vec<&str> = manifest.trials.iter().map(|t| t.name.as_str()).collect();
+            let error = Error::input(format!("there is no trial {name:?} in the sweep"));
+            Err(match crate::config::suggest(name, &names) {
+                Some(near) => error.help(format!("did you mean {near:?}?")),
+                None => error.help("`run sweep status -v` lists the trials"),
+            })
+        }
+        several => {
+            let names: Vec<&str> = several.iter().take(8).map(|(_, name)| *name).collect();
+            Err(Error::input(format!("{} trials begin with {name:?}", several.len()))
+                .help(format!("write one of {}", names.join(", "))))
+        }
+    }
+}
