@@ -8,11 +8,13 @@
 //! journal and starts the program again on that one experiment.
 
 pub mod journal;
+pub mod leaderboard;
 pub mod manifest;
 pub mod pruning;
 pub mod settings;
 pub mod slurm;
 pub mod state;
+pub mod wandb;
 
 pub use journal::{Entry, Journal, Record};
 pub use manifest::{Manifest, Sets, Trial};

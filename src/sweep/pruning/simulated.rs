@@ -227,7 +227,7 @@ fn rungs_are_reached_at_or_past_them_and_asked_once() {
     for rule in [asha(1, 3), halving(1, 3)] {
         assert_eq!(rule.verdict(&trials, 0), Verdict::Pause);
         let promoted = Seen { promoted_at: Some(2), ..trials[0].clone() };
-        assert_eq!(rule.verdict(&[promoted.clone()], 0), Verdict::Continue);
+        assert_eq!(rule.verdict(std::slice::from_ref(&promoted), 0), Verdict::Continue);
         let on = |scores: &[(u64, f64)]| Seen { scores: scores.to_vec(), ..promoted.clone() };
         assert_eq!(rule.verdict(&[on(&[(1, 1.0)])], 0), Verdict::Continue);
         assert_eq!(rule.verdict(&[on(&[(2, 1.0), (4, 1.0)])], 0), Verdict::Pause);
