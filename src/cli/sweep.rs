@@ -67,19 +67,14 @@ fn perform(command: &SweepCommand, verbosity: Verbosity) -> Result<()> {
             eprintln!("{}", planned.extend()?.words());
             work(dir, running, verbosity)
         }
-        SweepCommand::Task { dir, offset } => {
-            let stop = StopFlag::listen()?;
-            slurm::task(dir, *offset, verbosity, &stop)
-        }
+        SweepCommand::Task { dir, offset } => task(dir, *offset, verbosity),
     }
 }
 
 /// Runs what is left, here or on the cluster, and says what came of it.
 fn work(folder: &Path, running: &RunArgs, verbosity: Verbosity) -> Result<()> {
     if running.launcher == Launcher::Slurm {
-        let mut ledger = Ledger::open(folder)?;
-        let file = SweepFile::parse(&ledger.manifest.file, &ledger.manifest.text)?;
-        return say(&slurm::submit(&mut ledger, &file.launcher.slurm)?);
+        return submit(folder);
     }
     let stop = StopFlag::listen()?;
     let options = RunOptions { jobs: running.jobs, verbosity, ..RunOptions::default() };
@@ -98,6 +93,52 @@ fn work(folder: &Path, running: &RunArgs, verbosity: Verbosity) -> Result<()> {
             Err(Error::failed(format!("{failed} of {of} trials failed")).help(help))
         }
     }
+}
+
+/// Submits a task for each trial that is left.
+fn submit(folder: &Path) -> Result<()> {
+    let mut ledger = Ledger::open(folder)?;
+    let file = SweepFile::parse(&ledger.manifest.file, &ledger.manifest.text)?;
+    let Ledger { manifest, state, journal, .. } = &mut ledger;
+    let left = |place: usize| {
+        manifest.trials[place].dropped
+            || state.trials[place].phase == Phase::Pruned
+            || file.retry.is_given_up(&state.trials[place])
+    };
+    let (cluster, settings) = (slurm::Cluster::default(), &file.launcher.slurm);
+    let said = slurm::submit(&cluster, folder, manifest, state, settings, &left, journal)?;
+    say(&format!("{}\n", said.trim_end()))
+}
+
+/// One task of a job array: runs its trial, and those that are promoted meanwhile.
+fn task(folder: &Path, offset: usize, verbosity: Verbosity) -> Result<()> {
+    let stop = StopFlag::listen()?;
+    let manifest = Manifest::read(folder)?;
+    let file = SweepFile::parse(&manifest.file, &manifest.text)?;
+    let task = slurm::Task::of_environment(offset)?;
+    let limit = file.launcher.slurm.requeue_limit;
+    let cluster = slurm::Cluster::default();
+    slurm::run_task(&cluster, &task, limit, &stop, |wanted, stop| {
+        if wanted.place >= manifest.trials.len() {
+            return Ok(());
+        }
+        let options = RunOptions {
+            only: Some(vec![wanted.place]),
+            jobs: Some(1),
+            threads: wanted.threads,
+            job: Some(wanted.job.clone()),
+            verbosity,
+            ..RunOptions::default()
+        };
+        let summary = run(folder, &options, stop)?;
+        let name = &manifest.trials[wanted.place].name;
+        eprintln!("{name} is done here; the sweep: {}", summary.words());
+        let trial = &Ledger::open(folder)?.state.trials[wanted.place];
+        match file.retry.is_given_up(trial) {
+            true => Err(Error::failed(format!("trial {name} failed: {}", status::word(trial)))),
+            false => Ok(()),
+        }
+    })
 }
 
 /// Marks failed trials to be tried again. Returns how many.

@@ -67,8 +67,9 @@ pub fn status(ledger: Ledger, all: bool) -> Result<String> {
         let output = ledger.run_dir(place).join(child::OUTPUT);
         format!("{note} (attempts: {attempts}); see {}", output.display())
     });
-    if let Some(lines) = slurm::status_lines(&ledger)? {
-        let _ = write!(text, "\n{lines}");
+    let lines = slurm::report(&slurm::Cluster::default(), manifest, state);
+    if !lines.is_empty() {
+        let _ = writeln!(text, "\n{}", lines.join("\n"));
     }
     let _ = writeln!(text, "\nfolder {}", folder.display());
     Ok(text)
@@ -90,8 +91,8 @@ pub fn ended(ledger: &Ledger, summary: &Summary) -> Result<String> {
             let _ = writeln!(text, "  {title:<12} {}", path.display());
         }
     };
-    row("best", leaderboard::BEST);
-    row("table", leaderboard::FILE);
+    row("best", "best.toml");
+    row("table", "sweep.csv");
     let _ = writeln!(text, "  {:<12} run report {}", "page", folder.display());
     Ok(text)
 }

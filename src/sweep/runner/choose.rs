@@ -1,6 +1,5 @@
 //! Which trial comes next: a pure function of what the journal says.
 
-use crate::sweep::journal::Outcome;
 use crate::sweep::pruning::{PruningConfig, Seen};
 use crate::sweep::{Manifest, Objective, Phase, Retry, State, TrialState};
 use jiff::Timestamp;
@@ -60,8 +59,7 @@ impl Choice<'_> {
 
     /// How long until a failed trial may be tried again; none where it may not.
     fn wait(&self, trial: &TrialState) -> Option<Duration> {
-        let outcome = trial.last.filter(|_| trial.phase == Phase::Failed)?;
-        if !self.may_retry(trial, outcome) {
+        if trial.phase != Phase::Failed || self.retry.is_given_up(trial) {
             return None;
         }
         let failures: usize = trial.failures.values().sum();
@@ -69,11 +67,6 @@ impl Choice<'_> {
         // A clock that was set back makes nobody wait for longer than the pause.
         let passed = self.now.duration_since(ended).try_into().unwrap_or(Duration::ZERO);
         Some(self.retry.pause(failures).saturating_sub(passed))
-    }
-
-    fn may_retry(&self, trial: &TrialState, outcome: Outcome) -> bool {
-        let failures = trial.failures.get(&outcome).copied().unwrap_or(0);
-        failures <= self.retry.allowed(outcome)
     }
 
     /// The trials as pruning sees them.
@@ -84,9 +77,7 @@ impl Choice<'_> {
                 // One that nobody will start keeps nobody waiting.
                 phase: match trial.phase {
                     Phase::Waiting if of.dropped => Phase::Failed,
-                    Phase::Failed if trial.last.is_some_and(|o| self.may_retry(trial, o)) => {
-                        Phase::Waiting
-                    }
+                    Phase::Failed if !self.retry.is_given_up(trial) => Phase::Interrupted,
                     phase => phase,
                 },
                 scores: trial
@@ -99,18 +90,13 @@ impl Choice<'_> {
             })
             .collect()
     }
-
-    /// Whether a failed trial will be left as it is.
-    pub fn is_given_up(&self, trial: &TrialState) -> bool {
-        trial.phase == Phase::Failed && self.wait(trial).is_none()
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::sweep::Trial;
-    use crate::sweep::journal::{Entry, Record, Runner};
+    use crate::sweep::journal::{Entry, Outcome, Record, Runner};
 
     struct Setting {
         manifest: Manifest,

@@ -59,6 +59,7 @@ pub struct Engine {
     looked: Option<Instant>,
     /// The table on the disk is older than the journal.
     stale: bool,
+    sheet: leaderboard::Sheet,
     view: View,
 }
 
@@ -110,6 +111,7 @@ impl Engine {
             generation: 0,
             looked: None,
             stale: true,
+            sheet: leaderboard::Sheet::default(),
             view,
         })
     }
@@ -476,7 +478,7 @@ impl Engine {
         self.stale = false;
         let Ledger { folder, manifest, state, .. } = &self.ledger;
         let objective = &self.file.objective;
-        leaderboard::write_csv(folder, manifest, state, objective)?;
+        self.sheet.write(folder, manifest, state, objective)?;
         leaderboard::best_experiment(folder, manifest, state, objective, |set| {
             self.resolver.trial(set)
         })?;
@@ -485,8 +487,8 @@ impl Engine {
 
     fn summary(&self) -> Summary {
         let state = &self.ledger.state;
-        let given_up = self
-            .choice(|choice| state.trials.iter().filter(|trial| choice.is_given_up(trial)).count());
+        let retry = &self.file.retry;
+        let given_up = state.trials.iter().filter(|trial| retry.is_given_up(trial)).count();
         let dropped = |place: usize| self.ledger.manifest.trials[place].dropped;
         let waiting = (0..state.trials.len())
             .filter(|place| state.trials[*place].phase == Phase::Waiting && !dropped(*place));

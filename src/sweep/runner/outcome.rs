@@ -1,7 +1,7 @@
 //! How a trial's process ended, in terms of what to do next.
 
-use crate::sweep::Retry;
 use crate::sweep::journal::Outcome;
+use crate::sweep::{Phase, Retry, TrialState};
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -69,6 +69,14 @@ impl Retry {
             Outcome::Diverged => diverged,
             Outcome::Finished | Outcome::Interrupted | Outcome::Pruned | Outcome::Input => 0,
         }
+    }
+
+    /// Whether a trial failed and will be left as it is.
+    pub fn is_given_up(&self, trial: &TrialState) -> bool {
+        let failed = trial.last.filter(|_| trial.phase == Phase::Failed);
+        failed.is_some_and(|outcome| {
+            trial.failures.get(&outcome).copied().unwrap_or(0) > self.allowed(outcome)
+        })
     }
 
     /// Before the attempt that follows the `failures`-th failure (from 1).
