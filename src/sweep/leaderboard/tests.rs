@@ -9,7 +9,7 @@ use std::path::Path;
 fn trial(number: usize, set: &Value) -> Trial {
     let set = set.as_object().unwrap().clone();
     let (id, name) = (format!("{number:012x}"), format!("t{number}"));
-    Trial { id, name, set, proposed: None }
+    Trial { id, name, set, ..Trial::default() }
 }
 
 /// lr x seed, of which the last group has a table and no value.
