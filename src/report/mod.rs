@@ -10,7 +10,7 @@ mod run;
 mod scores;
 mod settings;
 mod sweep;
-mod table;
+pub(crate) mod table;
 mod thin;
 
 use crate::record::RunInfo;

@@ -7,14 +7,27 @@
 //! here, two side by side or a job array on a cluster, claims a trial by a lock, says so in the
 //! journal and starts the program again on that one experiment.
 
+pub mod condition;
+pub mod distribution;
+pub mod dry_run;
+pub mod expand;
+pub mod file;
 pub mod journal;
 pub mod manifest;
+pub mod names;
+pub mod normal;
 pub mod pruning;
+pub mod resolve;
+pub mod search;
 pub mod settings;
 pub mod slurm;
 pub mod state;
 
+pub use expand::{Expansion, expand};
+pub use file::SweepFile;
 pub use journal::{Entry, Journal, Record};
 pub use manifest::{Manifest, Sets, Trial};
+pub use resolve::Resolver;
+pub use search::propose;
 pub use settings::{Goal, Objective, Retry, Running};
 pub use state::{Observation, Phase, State, TrialState};
