@@ -32,43 +32,8 @@ impl Plan {
         let mut refuse = |key: &str, message: String| {
             wrong.push(provenance.error(key, format!("`{key}` {message}"), None));
         };
-        for (key, message) in experiment.backbone.validate() {
-            refuse(&format!("backbone.{key}"), message);
-        }
-        for (key, message) in experiment.loss.validate() {
-            refuse(&format!("loss.{key}"), message);
-        }
-        if experiment.loss.needs().text {
-            let message = format!(
-                "is \"{}\", which compares images with texts; no kind of data here has texts",
-                experiment.loss.kind()
-            );
-            refuse("loss.kind", message);
-        }
-        if experiment.loss.needs().pairs && !sampler::supports_pairs(&experiment.sampler) {
-            let message = format!(
-                "is \"{}\", whose batches can lack two images of one identity; the loss \"{}\" \
-                 needs such pairs: set sampler.kind = \"pk\"",
-                experiment.sampler.kind(),
-                experiment.loss.kind()
-            );
-            refuse("sampler.kind", message);
-        }
-        for (key, message) in experiment.optimizer.validate() {
-            refuse(&format!("optimizer.{key}"), message);
-        }
-        let (_, frozen) = experiment.backbone.common();
-        for (key, message) in experiment.groups.validate(frozen) {
-            refuse(&format!("groups.{key}"), message);
-        }
-        for (key, message) in experiment.sampler.validate(experiment.train.batch_size) {
-            refuse(key, message);
-        }
-        for (key, message) in experiment.scheduler.validate(experiment.optimizer.lr()) {
-            refuse(&format!("scheduler.{key}"), message);
-        }
-        if experiment.head.batch_norm && experiment.train.batch_size == 1 {
-            refuse("train.batch_size", "is 1, but head.batch_norm needs 2 or more".to_string());
+        for (key, message) in conflicts(&experiment) {
+            refuse(&key, message);
         }
         if experiment.name.is_empty() {
             let stem = file.file_stem().unwrap_or_default();
@@ -104,6 +69,52 @@ impl Plan {
     pub fn error(&self, key: &str, message: String, help: &str) -> Error {
         in_file(&self.file, self.provenance.error(key, message, Some(help)))
     }
+}
+
+/// What is wrong between the keys of an experiment that are each right: key and message, which goes
+/// on after the key's name.
+pub fn conflicts(experiment: &Experiment) -> Vec<(String, String)> {
+    let mut wrong = Vec::new();
+    let mut refuse = |key: &str, message: String| wrong.push((key.to_string(), message));
+    for (key, message) in experiment.backbone.validate() {
+        refuse(&format!("backbone.{key}"), message);
+    }
+    for (key, message) in experiment.loss.validate() {
+        refuse(&format!("loss.{key}"), message);
+    }
+    if experiment.loss.needs().text {
+        let message = format!(
+            "is \"{}\", which compares images with texts; no kind of data here has texts",
+            experiment.loss.kind()
+        );
+        refuse("loss.kind", message);
+    }
+    if experiment.loss.needs().pairs && !sampler::supports_pairs(&experiment.sampler) {
+        let message = format!(
+            "is \"{}\", whose batches can lack two images of one identity; the loss \"{}\" \
+             needs such pairs: set sampler.kind = \"pk\"",
+            experiment.sampler.kind(),
+            experiment.loss.kind()
+        );
+        refuse("sampler.kind", message);
+    }
+    for (key, message) in experiment.optimizer.validate() {
+        refuse(&format!("optimizer.{key}"), message);
+    }
+    let (_, frozen) = experiment.backbone.common();
+    for (key, message) in experiment.groups.validate(frozen) {
+        refuse(&format!("groups.{key}"), message);
+    }
+    for (key, message) in experiment.sampler.validate(experiment.train.batch_size) {
+        refuse(key, message);
+    }
+    for (key, message) in experiment.scheduler.validate(experiment.optimizer.lr()) {
+        refuse(&format!("scheduler.{key}"), message);
+    }
+    if experiment.head.batch_norm && experiment.train.batch_size == 1 {
+        refuse("train.batch_size", "is 1, but head.batch_norm needs 2 or more".to_string());
+    }
+    wrong
 }
 
 fn in_file(file: &Path, diagnostic: Diagnostic) -> Error {

@@ -29,6 +29,8 @@ pub enum Stream {
     Identities = 8,
     /// Images whose embeddings are recorded.
     Embeddings = 9,
+    /// Samples of a sweep (epoch: block, index: sample).
+    Sweep = 10,
 }
 
 /// 64 bits for (seed, stream, epoch, index): SplitMix64's finalizer over each word in turn. The

@@ -28,7 +28,7 @@ pub struct Context<'a> {
     /// `paths.datasets`, where data roots are looked up first.
     pub datasets: PathBuf,
     /// Full names of all keys, for "did you mean" across tables.
-    pub keys: Vec<String>,
+    pub keys: &'a [String],
     pub found: RefCell<Vec<Diagnostic>>,
 }
 
@@ -88,10 +88,10 @@ impl<'a> Reader<'a> {
     ) -> Option<Fields<'a>> {
         let Some(value) = value else { return Some(Fields { reader: self, value: None }) };
         let Value::Dict(_, dict) = value else { return self.wrong_type("a table", value) };
-        let table = table();
+        let table = TableInfo::of(table);
         for name in dict.keys().filter(|name| table.key(name).is_none()) {
             if name != "kind" || self.kind.is_none() {
-                self.unknown(name, &table);
+                self.unknown(name, table);
             }
         }
         Some(Fields { reader: self, value: Some(value) })
@@ -132,7 +132,7 @@ impl<'a> Reader<'a> {
         default: Option<&'static str>,
         family: fn() -> FamilyInfo,
     ) -> Option<&'static str> {
-        let family = family();
+        let family = FamilyInfo::of(family);
         let names = family.kind_names();
         let dict = match value {
             Some(Value::Dict(_, dict)) => Some(dict),

@@ -8,7 +8,7 @@ use figment::value::Value;
 use super::diagnostic::{Diagnostic, Diagnostics};
 use super::field::{Context, Field, Reader, clean};
 use super::layers::{merge, parse, read_file, with_bases};
-use super::overrides::{ENVIRONMENT, Override, SET, apply};
+use super::overrides::{ENVIRONMENT, Override, SET, Stated, apply, apply_stated};
 use super::provenance::{Layer, Provenance};
 use super::shape::full_keys;
 use crate::{Error, Result};
@@ -63,6 +63,25 @@ pub fn load_as<R: Field>(request: &Request, defaults: &str) -> Result<Loaded<R>>
 
 /// The same for a text that stands for the content of `request.file`.
 pub fn load_text<R: Field>(request: &Request, text: &str, defaults: &str) -> Result<Loaded<R>> {
+    load_over(request, text, defaults, None)
+}
+
+/// Settings that another file states over an experiment, such as a sweep's `[set]`.
+pub struct Over<'a> {
+    /// Names the layer: "the sweep file".
+    pub name: &'a str,
+    /// Where its relative paths start.
+    pub folder: &'a Path,
+    pub settings: &'a [Stated],
+}
+
+/// The same with settings between the environment and `--set`.
+pub fn load_over<R: Field>(
+    request: &Request,
+    text: &str,
+    defaults: &str,
+    over: Option<Over<'_>>,
+) -> Result<Loaded<R>> {
     let current = std::env::current_dir()
         .map_err(|e| Error::input(format!("cannot find the current folder: {e}")))?;
     let folder = clean(&current.join(request.file.parent().unwrap_or(Path::new(""))));
@@ -73,7 +92,7 @@ pub fn load_text<R: Field>(request: &Request, text: &str, defaults: &str) -> Res
     let mut layers = vec![lowest];
     layers.extend(with_bases(&request.file, text, &folder, &request.environment)?);
     let mut found = Vec::new();
-    override_with::<R>(&mut layers, &current, request, &mut found);
+    override_with::<R>(&mut layers, &current, request, over, &mut found);
 
     let merged = merge(&mut layers);
     let provenance = Provenance { layers, current, merged };
@@ -91,6 +110,7 @@ fn override_with<R: Field>(
     layers: &mut Vec<Layer>,
     current: &Path,
     request: &Request,
+    over: Option<Over<'_>>,
     found: &mut Vec<Diagnostic>,
 ) {
     let variables = request.environment.iter().filter_map(|(k, v)| Override::variable(k, v));
@@ -98,6 +118,9 @@ fn override_with<R: Field>(
     // The environment has no order of its own; the messages about it have one.
     variables.sort_by(|a, b| a.text().cmp(b.text()));
     found.extend(apply(layers, ENVIRONMENT, current, &R::shape(), variables));
+    if let Some(Over { name, folder, settings }) = over {
+        found.extend(apply_stated(layers, name, folder, &R::shape(), settings));
+    }
     let mut sets = Vec::new();
     for argument in &request.sets {
         match Override::set(argument) {
@@ -114,24 +137,46 @@ fn read<R: Field>(
 ) -> (Option<R>, Vec<Diagnostic>) {
     let merged = &provenance.merged;
     let keys = full_keys(&R::shape(), Some(merged), None);
-    let mut context = Context {
-        provenance,
-        environment,
-        datasets: provenance.current.join("datasets"),
-        keys: keys.into_iter().map(|full| full.path).collect(),
-        found: RefCell::default(),
-    };
+    let keys: Vec<String> = keys.into_iter().map(|full| full.path).collect();
+    read_value(provenance, merged, environment, &keys)
+}
+
+/// Reads `merged`, whose places and folders `provenance` knows. `keys` serve "did you mean".
+pub fn read_value<R: Field>(
+    provenance: &Provenance,
+    merged: &Value,
+    environment: &[(String, String)],
+    keys: &[String],
+) -> (Option<R>, Vec<Diagnostic>) {
+    let datasets = provenance.current.join("datasets");
+    let found = RefCell::default();
+    let mut context = Context { provenance, environment, datasets, keys, found };
     // Data roots are looked up under paths.datasets, so that key is read first; what is wrong
     // with it is said when the whole is read.
     let at = Reader::at(&context, "paths.datasets");
-    let stated: Option<Value> = merged.clone().find("paths.datasets");
-    let datasets = stated.and_then(|value| PathBuf::read(Some(&value), None, &at));
+    let stated = merged.find_ref("paths.datasets");
+    let datasets = stated.and_then(|value| PathBuf::read(Some(value), None, &at));
     context.found.take();
     if let Some(datasets) = datasets {
         context.datasets = datasets;
     }
     let read = R::read(Some(merged), None, &Reader::at(&context, ""));
     (read, context.found.into_inner())
+}
+
+/// One document alone, which is no experiment: no base, no environment, no defaults.
+///
+/// # Errors
+/// What is not TOML, with its place.
+pub fn document(file: &Path, text: &str) -> Result<Provenance> {
+    let current = std::env::current_dir()
+        .map_err(|e| Error::input(format!("cannot find the current folder: {e}")))?;
+    let folder = clean(&current.join(file.parent().unwrap_or(Path::new(""))));
+    let shown = file.display().to_string();
+    let layer = parse(&shown, text, &folder, "the file")
+        .map_err(|wrong| Diagnostics { file: shown.clone(), list: vec![wrong] })?;
+    let merged = Value::from(layer.values.clone());
+    Ok(Provenance { layers: vec![layer], current: folder, merged })
 }
 
 /// A configuration as a file that reads back to the same values: stable order, `${` escaped.

@@ -25,14 +25,18 @@ pub use experiment::{Experiment, families};
 pub use field::{Context, Field, Fields, Reader};
 pub use figment::value::Value;
 pub use layers::read_file;
-pub use load::{DEFAULTS, Loaded, Request, load, load_as, load_str, load_text, to_toml};
-pub use overrides::{VARIABLE_PREFIX, resolve};
+pub use load::{
+    DEFAULTS, Loaded, Over, Request, document, load, load_as, load_over, load_str, load_text,
+    read_value, to_toml,
+};
+pub(crate) use overrides::insert;
+pub use overrides::{Stated, VARIABLE_PREFIX, resolve};
 pub use provenance::{Entry, Layer, Provenance};
 pub use shape::{
     Family, FamilyInfo, Key, Kind, Shape, Table, TableInfo, any_keys, default_value,
     first_paragraph, full_keys, join, join_doc, key_name,
 };
-pub use text::suggest;
+pub use text::{escape, expand, suggest};
 
 #[cfg(test)]
 mod tests;

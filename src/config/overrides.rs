@@ -120,7 +120,77 @@ pub fn apply(
     wrong
 }
 
-fn insert(dict: &mut Dict, path: &str, value: Value) {
+/// One setting of another file, over an experiment.
+#[derive(Clone, Debug)]
+pub struct Stated {
+    /// In full or its last parts.
+    pub key: String,
+    pub value: Value,
+    /// The value.
+    pub place: Place,
+    /// The key, in the same text.
+    pub key_span: Range<usize>,
+}
+
+/// Appends the layer `name` with what another file states; returns what is wrong with the keys.
+///
+/// Kinds go first, as in [`apply`].
+pub fn apply_stated(
+    layers: &mut Vec<Layer>,
+    name: &str,
+    folder: &Path,
+    root: &Shape,
+    settings: &[Stated],
+) -> Vec<Diagnostic> {
+    let mut wrong = Vec::new();
+    layers.push(Layer {
+        name: name.into(),
+        folder: folder.to_path_buf(),
+        entries: BTreeMap::new(),
+        values: Dict::new(),
+    });
+    let is_kind = |s: &&Stated| s.key == "kind" || s.key.ends_with(".kind");
+    let is_table = |s: &&Stated| s.value.as_dict().is_some();
+    let (first, rest): (Vec<_>, Vec<_>) =
+        settings.iter().partition(|s| is_kind(s) || is_table(s));
+    for setting in first.into_iter().chain(rest) {
+        let merged = merge(layers);
+        let (path, _) = match resolve(root, &merged, &setting.key) {
+            Ok(found) => found,
+            Err((message, help)) => {
+                let place = Place { span: setting.key_span.clone(), ..setting.place.clone() };
+                let key = setting.key.clone();
+                wrong.push(Diagnostic { message, help, key, place: Some(place) });
+                continue;
+            }
+        };
+        if let Some(layer) = layers.last_mut() {
+            insert(&mut layer.values, &path, setting.value.clone());
+            record_stated(&mut layer.entries, &path, &setting.value, setting);
+        }
+    }
+    wrong
+}
+
+fn record_stated(
+    entries: &mut BTreeMap<String, Entry>,
+    path: &str,
+    value: &Value,
+    setting: &Stated,
+) {
+    let entry = Entry {
+        place: setting.place.clone(),
+        key: setting.key_span.clone(),
+        value: None,
+        replaced: false,
+    };
+    entries.insert(path.into(), entry);
+    for (name, value) in value.as_dict().into_iter().flatten() {
+        record_stated(entries, &join(path, name), value, setting);
+    }
+}
+
+pub(crate) fn insert(dict: &mut Dict, path: &str, value: Value) {
     let Some((table, rest)) = path.split_once('.') else {
         dict.insert(path.into(), value);
         return;

@@ -1,5 +1,8 @@
 //! What keys exist: the schema behind `run parts`, `run explain`, `--set` and did-you-mean.
 
+use std::collections::HashMap;
+use std::sync::{LazyLock, RwLock};
+
 use super::Value;
 
 /// The form of a value.
@@ -54,6 +57,12 @@ pub struct Kind {
 }
 
 impl FamilyInfo {
+    /// What `family` returns, made once: a sweep reads thousands of configurations.
+    pub fn of(family: fn() -> FamilyInfo) -> &'static FamilyInfo {
+        static FAMILIES: Made<FamilyInfo> = LazyLock::new(RwLock::default);
+        made(&FAMILIES, family)
+    }
+
     pub fn kind_names(&self) -> Vec<&'static str> {
         self.kinds.iter().map(|kind| kind.name).collect()
     }
@@ -63,7 +72,30 @@ impl FamilyInfo {
     }
 }
 
+/// What functions returned, by the function's address. Two functions that the compiler merged
+/// return the same, and one that it made twice is called twice: both do no harm.
+type Made<T> = LazyLock<RwLock<HashMap<usize, &'static T>>>;
+
+/// Leaks one value for each function, of which there are as many as tables in the program.
+fn made<T>(known: &Made<T>, make: fn() -> T) -> &'static T {
+    let address = make as usize;
+    let read = known.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if let Some(known) = read.get(&address) {
+        return known;
+    }
+    drop(read);
+    let value: &'static T = Box::leak(Box::new(make()));
+    let mut write = known.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+    write.entry(address).or_insert(value)
+}
+
 impl TableInfo {
+    /// What `table` returns, made once: its texts and defaults cost more than reading a table.
+    pub fn of(table: fn() -> TableInfo) -> &'static TableInfo {
+        static TABLES: Made<TableInfo> = LazyLock::new(RwLock::default);
+        made(&TABLES, table)
+    }
+
     pub fn key_names(&self) -> Vec<&'static str> {
         self.keys.iter().map(|key| key.name).collect()
     }

@@ -7,6 +7,8 @@
 //! here, two side by side or a job array on a cluster, claims a trial by a lock, says so in the
 //! journal and starts the program again on that one experiment.
 
+pub mod condition;
+pub mod distribution;
 pub mod dry_run;
 pub mod expand;
 pub mod file;
@@ -15,6 +17,7 @@ pub mod leaderboard;
 pub mod ledger;
 pub mod manifest;
 pub mod names;
+pub mod normal;
 pub mod observe;
 pub mod open;
 pub mod orphan;
@@ -28,8 +31,12 @@ pub mod state;
 pub mod status;
 pub mod wandb;
 
+pub use expand::{Expansion, expand};
+pub use file::SweepFile;
 pub use journal::{Entry, Journal, Record};
 pub use ledger::Ledger;
 pub use manifest::{Manifest, Sets, Trial};
+pub use resolve::Resolver;
+pub use search::propose;
 pub use settings::{Goal, Objective, Retry, Running};
 pub use state::{Observation, Phase, State, TrialState};

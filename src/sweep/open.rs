@@ -4,7 +4,6 @@ use super::expand::{Expansion, expand};
 use super::file::SweepFile;
 use super::journal::{Journal, Record};
 use super::manifest::{Manifest, Trial};
-use super::names::unique;
 use crate::{Error, Result};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
