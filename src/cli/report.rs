@@ -29,7 +29,7 @@ pub fn report(options: &ReportArgs, verbosity: Verbosity) -> Result<()> {
         return Err(Error::input(message).help("name the page to write, such as report.html"));
     }
     let counter = Counter::new("report", verbosity == Verbosity::Quiet);
-    let made = page(runs, &|done, total| counter.set(done, total));
+    let made = page(runs, folder, &|done, total| counter.set(done, total));
     counter.finish();
     let Page { html, runs, sweeps } = made?;
     if !folder.is_dir() {

@@ -33,13 +33,13 @@ pub struct Page {
     pub sweeps: usize,
 }
 
-/// Makes the page of `folders`: run folders, and folders of sweeps. `progress` is told how much is
-/// done, and of how much.
+/// Makes the page of `folders`: run folders, and folders of sweeps. It will lie in `place`, which
+/// its links to runs start from. `progress` is told how much is done, and of how much.
 ///
 /// # Errors
 /// `Error::Input` where a folder is neither, or its run.json or sweep.csv says nothing. What else
 /// is missing or damaged is said on the page.
-pub fn page(folders: &[PathBuf], progress: &dyn Fn(usize, usize)) -> Result<Page> {
+pub fn page(folders: &[PathBuf], place: &Path, progress: &dyn Fn(usize, usize)) -> Result<Page> {
     let (sweeps, runs): (Vec<&PathBuf>, Vec<&PathBuf>) =
         folders.iter().partition(|folder| is_sweep(folder));
     if let Some(other) = runs.iter().find(|folder| !RunInfo::is_in(folder)) {
@@ -63,7 +63,7 @@ pub fn page(folders: &[PathBuf], progress: &dyn Fn(usize, usize)) -> Result<Page
     }
     let mut sweep_data = Vec::new();
     for sweep in &sweeps {
-        sweep_data.push(sweep::page_data(sweep)?);
+        sweep_data.push(sweep::page_data(sweep, place)?);
         each();
     }
     let title = title(&run_data, &sweeps);

@@ -1,23 +1,30 @@
 //! `sweep.csv`: the trials of a sweep, and what its parameters have to do with its metrics.
 
 use super::importance::{self, Importance};
+use super::run::{self, Detail};
 use super::table::{Problems, Table};
 use super::thin::number;
+use crate::record::RunInfo;
 use crate::{Error, Result};
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 pub const FILE: &str = "sweep.csv";
 const PARAMETER: &str = "parameter_";
 /// Fewer trials than this say nothing about a parameter.
 const LEAST_TRIALS: usize = 3;
+/// Trials whose curves are shown, and the points of each curve.
+const CURVES: usize = 8;
+const POINTS: usize = 300;
 
 /// Reads the sweep of a folder. Columns `parameter_NAME` are parameters, columns of numbers after
-/// the last of them metrics, and the others belong to the trial.
+/// the last of them metrics, and the others belong to the trial. Column `run` is a trial's run
+/// folder; those of the first rows, the best ones in what a sweep writes, give curves. Links start
+/// from `place`.
 ///
 /// # Errors
 /// A sweep.csv without a header or without a parameter.
-pub fn page_data(folder: &Path) -> Result<Value> {
+pub fn page_data(folder: &Path, place: &Path) -> Result<Value> {
     let mut problems = Problems::default();
     let path = folder.join(FILE);
     let table = Table::read(&path, FILE, &mut problems).unwrap_or_default();
@@ -44,13 +51,56 @@ pub fn page_data(folder: &Path) -> Result<Value> {
     let rows: Vec<Vec<Value>> = (0..table.rows.len())
         .map(|row| columns.iter().map(|column| column.cell(row)).collect())
         .collect();
+    let runs: Vec<Option<PathBuf>> = match table.column("run") {
+        Some(at) => table.rows.iter().map(|(_, row)| run_folder(folder, &row[at])).collect(),
+        None => vec![None; table.rows.len()],
+    };
+    let links: Vec<Option<String>> = runs.iter().map(|run| link(place, run.as_deref()?)).collect();
+    let detail = Detail { points: POINTS, pictures: false };
+    let mut curves = Vec::new();
+    for run in runs.iter().flatten().filter(|run| RunInfo::is_in(run)).take(CURVES) {
+        match run::page_data(run, detail, &mut || {}) {
+            Ok(mut data) => {
+                data["trial"] = json!(run.file_name().unwrap_or_default().to_string_lossy());
+                data["points"] = json!(POINTS);
+                // The rest is on the run's own page.
+                data["embeddings"] = Value::Null;
+                data["scores"] = json!([]);
+                curves.push(data);
+            }
+            Err(e) => problems.add(format!("the curves of {} are left out: {e}", run.display())),
+        }
+    }
     Ok(json!({
         "folder": folder.display().to_string(),
+        "links": links,
+        "runs": curves,
         "columns": described,
         "rows": rows,
         "importance": importances,
         "problems": problems.0,
     }))
+}
+
+/// A run folder inside the sweep's that is there.
+fn run_folder(folder: &Path, text: &str) -> Option<PathBuf> {
+    let path = Path::new(text);
+    let plain = path.components().all(|part| matches!(part, Component::Normal(_)));
+    let run = folder.join(path);
+    (!text.is_empty() && plain && run.is_dir()).then_some(run)
+}
+
+/// The way from a folder to a run: to its report, where there is one.
+fn link(place: &Path, run: &Path) -> Option<String> {
+    let (from, to) = (place.canonicalize().ok()?, run.canonicalize().ok()?);
+    let shared = from.components().zip(to.components()).take_while(|(a, b)| a == b).count();
+    let up = from.components().skip(shared).map(|_| "..".to_owned());
+    let down = to.components().skip(shared);
+    let down = down.map(|part| part.as_os_str().to_string_lossy().into_owned());
+    let mut way: Vec<String> = up.chain(down).collect();
+    let report = to.join("report.html").is_file();
+    way.push(if report { "report.html".into() } else { String::new() });
+    Some(way.join("/"))
 }
 
 struct Column {
@@ -128,7 +178,7 @@ mod tests {
             3,failed,c,1.0,arcface,1,,\n4,diverged,d,10,cosface,1,3,NaN\n\
             5,finished,e,0.001,cosface,1,12,0.7\n";
         std::fs::write(folder.path().join(FILE), text).unwrap();
-        let data = page_data(folder.path()).unwrap();
+        let data = page_data(folder.path(), folder.path()).unwrap();
         let roles: Vec<&str> = data["columns"]
             .as_array()
             .unwrap()
@@ -155,7 +205,7 @@ mod tests {
     fn a_table_without_parameters_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(FILE), "trial,acc\n1,2\n").unwrap();
-        let error = page_data(folder.path()).unwrap_err();
+        let error = page_data(folder.path(), folder.path()).unwrap_err();
         assert!(error.to_string().contains("no column parameter_NAME"), "{error}");
     }
 }

@@ -2,6 +2,7 @@
 
 use super::answer::{chain, parse, refuses, retry_after, said};
 use super::credentials::ApiKey;
+use super::pace::Pace;
 use super::timing::Timing;
 use base64::Engine;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
@@ -66,6 +67,8 @@ pub struct Api {
     pub hooks: Hooks,
     /// No request before this instant.
     not_before: Mutex<Option<Instant>>,
+    /// Shared with the other runs of this machine.
+    pace: Pace,
 }
 
 /// What is sent.
@@ -111,6 +114,7 @@ impl Api {
             .user_agent(concat!("arcrun/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|e| chain(&e))?;
+        let pace = Pace::new(server, &timing);
         let server = Url::parse(&format!("{server}/")).map_err(|e| format!("{server}: {e}"))?;
         let encode = |key: &ApiKey| {
             let pair = format!("api:{}", key.reveal());
@@ -128,7 +132,13 @@ impl Api {
             timing,
             hooks,
             not_before: Mutex::default(),
+            pace,
         })
+    }
+
+    /// Why the pace is not shared with other runs, once.
+    pub fn trouble(&self) -> Option<String> {
+        self.pace.trouble()
     }
 
     /// A GraphQL request; the `data` of its answer. `also`: codes that are repeated, too.
@@ -237,6 +247,10 @@ impl Api {
         let mut repeated = 0;
         loop {
             self.keep_pace().await;
+            // A storage is another server.
+            if call.headers.is_none() {
+                self.pace.turn().await;
+            }
             let (why, wanted) = match self.attempt(call, &good).await {
                 Attempt::Done(answer) => return Ok(answer),
                 Attempt::Never(failure) => return Err(failure),
@@ -251,7 +265,12 @@ impl Api {
             repeated += 1;
             match wanted {
                 // The server knows how long; hurrying would only be refused again.
-                Some(wanted) => tokio::time::sleep(wanted).await,
+                Some(wanted) => {
+                    if call.headers.is_none() {
+                        self.pace.told_to_wait(wanted).await;
+                    }
+                    tokio::time::sleep(wanted).await;
+                }
                 None => {
                     let jitter = pause.mul_f64(0.25 * rand::random::<f64>());
                     tokio::select! {
@@ -297,7 +316,11 @@ impl Api {
         };
         let status = answer.status();
         let headers = answer.headers().clone();
-        self.heed(&headers);
+        if let Some((spacing, until)) = self.heed(&headers)
+            && call.headers.is_none()
+        {
+            self.pace.told_what_is_left(spacing, until).await;
+        }
         let mut bytes = Vec::new();
         loop {
             match answer.chunk().await {
@@ -338,25 +361,22 @@ impl Api {
 
     /// A wait that the server asks for, within reason: its clock may be wrong.
     fn bounded(&self, wait: Duration) -> Duration {
-        wait.min(self.timing.retry_longest.mul_f64(60.0))
+        wait.min(self.timing.longest_wait())
     }
 
-    /// Remembers how long the server wants to be left alone.
-    fn heed(&self, headers: &HeaderMap) {
+    /// Remembers how long the server wants to be left alone: what is left is spread over the time
+    /// until there is more. That wait, and that time.
+    fn heed(&self, headers: &HeaderMap) -> Option<(Duration, Duration)> {
         let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
-        let (Some(remaining), Some(reset)) =
-            (number("RateLimit-Remaining"), number("RateLimit-Reset"))
-        else {
-            return;
-        };
+        let (remaining, reset) = (number("RateLimit-Remaining")?, number("RateLimit-Reset")?);
         if !(remaining.is_finite() && reset.is_finite() && reset > 0.0 && remaining >= 0.0) {
-            return;
+            return None;
         }
-        // What is left is spread over the time until there is more.
-        let wait = Duration::from_secs_f64((reset / (remaining + 1.0)).min(1e6));
-        let wait = self.bounded(wait);
+        let seconds = |seconds: f64| self.bounded(Duration::from_secs_f64(seconds.min(1e6)));
+        let wait = seconds(reset / (remaining + 1.0));
         let mut not_before = self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
         *not_before = Some(Instant::now() + wait);
+        Some((wait, seconds(reset)))
     }
 
     async fn keep_pace(&self) {

@@ -13,6 +13,7 @@ mod describe;
 mod folder;
 mod lines;
 mod log;
+mod pace;
 pub mod proto;
 mod queries;
 pub mod segment;

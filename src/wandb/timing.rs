@@ -27,6 +27,10 @@ pub struct Timing {
     /// At the end of the run: without anything going through, after which the rest is left for
     /// `run sync`.
     pub give_up: Duration,
+    /// Between two requests of all runs of a machine to one server, and how many may go at once
+    /// after a silence. W&B's own limits are by run (2 a second) and project (500 a second).
+    pub node_interval: Duration,
+    pub node_burst: u32,
 }
 
 impl Default for Timing {
@@ -45,6 +49,8 @@ impl Default for Timing {
             put_timeout: seconds(20),
             connect_timeout: seconds(10),
             give_up: seconds(30),
+            node_interval: Duration::from_millis(100),
+            node_burst: 20,
         }
     }
 }
@@ -60,7 +66,13 @@ impl Timing {
             retry_first: scale(self.retry_first),
             retry_longest: scale(self.retry_longest),
             retry_for: scale(self.retry_for),
+            node_interval: scale(self.node_interval),
             ..self
         }
+    }
+
+    /// The longest wait that a server is granted: its clock may be wrong.
+    pub fn longest_wait(&self) -> Duration {
+        self.retry_longest.mul_f64(60.0)
     }
 }

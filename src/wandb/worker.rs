@@ -222,8 +222,12 @@ impl Worker {
         let Settings { server, key, .. } = &self.settings;
         // Nobody waits: the run may be older than the outage.
         let timing = Timing { graphql_retries: u32::MAX, ..self.timing };
-        Api::new(server, key.as_ref(), timing, hooks)
-            .map_err(|why| Failure::Unreachable(format!("it is off: {why}")))
+        let api = Api::new(server, key.as_ref(), timing, hooks)
+            .map_err(|why| Failure::Unreachable(format!("it is off: {why}")))?;
+        if let Some(trouble) = api.trouble() {
+            self.control.warning(format!("W&B: {trouble}"));
+        }
+        Ok(api)
     }
 }
 

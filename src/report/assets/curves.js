@@ -10,7 +10,7 @@ const nameOf = (column) => NAMES[column] || column;
 const EPOCH_NAMES = { accuracy: "Accuracy", images_per_second: "Throughput" };
 const epochNameOf = (column) => EPOCH_NAMES[column] || nameOf(column);
 
-const runLine = (run, n) => ({ name: run.label, run: data.runs.length > 1 ? n : undefined, colour: n, dash: Math.floor(n / 8) % 3 });
+const runLine = (run, n) => ({ name: run.label, run: run.several ? run : undefined, colour: n, dash: Math.floor(n / 8) % 3 });
 const known = (values) => values.some((v) => v !== null && v !== undefined);
 
 /// Curves over epochs: of one run training and validation together, of several each on its own.
@@ -112,7 +112,7 @@ function thinning(runs) {
   const thinned = runs.filter((run) => run.steps && run.steps.every > 1);
   if (!thinned.length) return "Every step is drawn as it was recorded.";
   const say = (run) => `${runs.length > 1 ? `${run.label}: ` : ""}${group(run.steps.rows)} steps in groups of ${run.steps.every}`;
-  return `Curves are thinned to at most ${group(data.points)} points: ${thinned.map(say).join("; ")}. The line is the mean of a group's finite values, the band around it reaches from its least to its greatest value; values are kept to 7 digits.`;
+  return `Curves are thinned to at most ${group(runs[0].points || data.points)} points: ${thinned.map(say).join("; ")}. The line is the mean of a group's finite values, the band around it reaches from its least to its greatest value; values are kept to 7 digits.`;
 }
 
 function curves(runs) {
@@ -134,8 +134,8 @@ function runLegend(runs) {
     const button = h("button", { type: "button", "aria-pressed": "true" },
       h("span", { class: `swatch c${n % 8} d${Math.floor(n / 8) % 3}` }), run.label, run.diff && h("span", { class: "diff" }, run.diff));
     button.addEventListener("click", () => {
-      const shown = hiddenRuns.delete(n);
-      if (!shown) hiddenRuns.add(n);
+      const shown = hiddenRuns.delete(run);
+      if (!shown) hiddenRuns.add(run);
       button.setAttribute("aria-pressed", String(shown));
       redrawAll();
     });

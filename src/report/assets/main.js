@@ -12,7 +12,8 @@ function name(runs) {
   const names = new Set(runs.map((run) => run.info.experiment));
   const different = differences(runs);
   runs.forEach((run, n) => {
-    run.label = names.size > 1 ? `${run.info.experiment} ${run.info.run}` : run.info.run;
+    run.several = runs.length > 1;
+    run.label = run.trial ? run.trial : names.size > 1 ? `${run.info.experiment} ${run.info.run}` : run.info.run;
     // What only one kind of part has follows from the kind: a few keys that all runs have, kinds first.
     const own = different.filter(({ key, values }) => !/^(name$|paths\.)/.test(key) && !values.includes(undefined));
     own.sort((a, b) => b.key.endsWith(".kind") - a.key.endsWith(".kind"));
@@ -113,6 +114,7 @@ const parts = [];
 data.sweeps.forEach((sweep, n) => {
   const head = n === 0 && !data.runs.length ? [h("div", { class: "head" }, h("h1", {}, data.title), h("p", { class: "sub mono" }, sweep.folder))] : [];
   parts.push([head.length ? "Sweep" : `Sweep ${sweep.folder}`, [...head, ...sweepView(sweep)]]);
+  if (sweep.runs.length) { name(sweep.runs); parts.push(["Curves of the best trials", curves(sweep.runs)]); }
 });
 if (data.runs.length === 1) { name(data.runs); parts.push(...oneRun(data.runs[0])); }
 if (data.runs.length > 1) parts.push(...severalRuns(data.runs));

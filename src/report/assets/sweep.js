@@ -1,39 +1,87 @@
 // A sweep: its trials, which parameters matter, and parallel coordinates to pick trials with.
 function sweepView(sweep) {
-  const { columns, rows, importance } = sweep;
+  const { columns, rows, importance, links } = sweep;
   const of = (role) => columns.map((column, n) => ({ ...column, n })).filter((c) => c.role === role);
-  const metrics = of("metric"), parameters = of("parameter");
+  const named = (name, role) => columns.findIndex((c) => c.name === name && (!role || c.role === role));
+  const parameters = of("parameter"), numbers = of("metric");
+  // What a sweep is judged by has its mean and spread over seeds beside it, in every row.
+  const objective = numbers.find((m) => ["_mean", "_std", "_seeds"].every((end) => named(m.name + end) > m.n));
+  const groupOf = (row) => ["_mean", "_std", "_seeds"].map((end) => value(row[named(objective.name + end)]));
+  const derived = (m) => objective && ["_mean", "_std", "_seeds"].some((end) => m.name === objective.name + end);
+  const metrics = [...(objective ? [objective] : []), ...numbers.filter((m) => m !== objective && !derived(m))];
+  const [nameAt, statusAt, rankAt] = ["name", "status", "rank"].map((name) => named(name, "trial"));
+  const low = (metric) => {
+    const means = metric === objective && rankAt >= 0 ? rows.filter((row) => row[rankAt] !== "" && finite(groupOf(row)[0])) : [];
+    const by = means.map((row) => [Number(row[rankAt]), groupOf(row)[0]]).sort((a, b) => a[0] - b[0]);
+    // The ranks say which way is up, else the name does.
+    return by.length > 1 && by[0][1] !== by[by.length - 1][1] ? by[0][1] < by[by.length - 1][1] : lowerIsBetter(metric.name);
+  };
+  const label = (row) => row[nameAt >= 0 ? nameAt : 0];
+  const linked = (row) => {
+    const link = links[rows.indexOf(row)];
+    return link ? h("a", { href: link.split("/").map(encodeURIComponent).join("/") }, label(row)) : label(row);
+  };
+  const status = (text) => h("span", { class: `state ${String(text).split(/\W/)[0]}` }, text);
+  const show = (c) => (v, row) => {
+    if (c.n === nameAt) return linked(row);
+    if (c.n === statusAt) return status(v);
+    if (c.role === "metric") return fixed(v);
+    return v === "" ? "–" : typeof v === "string" && !(v in WORDS) ? v : number(v);
+  };
+  const all = columns.map((c, n) => ({ ...c, n }));
+  const place = (c) => [nameAt, rankAt, statusAt, objective ? objective.n : -1].indexOf(c.n) + 1 || (c.role === "trial" ? 7 : c.role === "parameter" ? 5 : 6);
+  const shown = nameAt < 0 ? all : all.filter((c) => c.name !== "run" || c.role !== "trial").sort((a, b) => place(a) - place(b) || a.n - b.n);
   const table = sortable({
     caption: `Trials; a column's head sorts by it`, rows,
-    columns: columns.map((c, n) => ({ name: c.name, n, numeric: c.numeric, wide: !c.numeric,
-      better: c.role === "metric" ? (lowerIsBetter(c.name) ? "low" : "high") : null,
-      show: (v) => (c.role === "metric" ? fixed(v) : typeof v === "string" && !(v in WORDS) ? v : number(v)) })),
+    columns: shown.map((c) => ({ name: c.name, n: c.n, numeric: c.numeric, wide: !c.numeric,
+      better: c.role === "metric" && !derived(c) ? (low(objective && c.n === objective.n ? objective : c) ? "low" : "high") : null, show: show(c) })),
     cell: (row, column) => row[column.n],
   });
-  if (!metrics.length) return [h("p", { class: "soft" }, "The sweep has no metric yet."), table.element];
-  const favourite = metrics.find((m) => !lowerIsBetter(m.name)) || metrics[0];
+  const counts = new Map();
+  for (const row of statusAt >= 0 ? rows : []) counts.set(row[statusAt], (counts.get(row[statusAt]) || 0) + 1);
+  const tally = counts.size ? [h("p", { id: id("statuses"), class: "statuses" }, `${plural(rows.length, "trial")}: `, [...counts].flatMap(([word, count], n) => [n ? ", " : "", `${count} `, status(word)]))] : [];
+  const groups = objective && rankAt >= 0 ? groupTable() : [];
+  function groupTable() {
+    const ranked = new Map();
+    for (const row of rows) {
+      const rank = row[rankAt];
+      if (rank !== "" && rank !== null) ranked.set(rank, [...(ranked.get(rank) || []), row]);
+    }
+    if (![...ranked.values()].some((trials) => trials.length > 1)) return [];
+    const best = [...ranked].sort((a, b) => Number(a[0]) - Number(b[0])).slice(0, 20);
+    return [h("div", { class: "gap" }, plainTable({
+      caption: `The best settings by ${objective.name}: mean ± sample standard deviation over seeds (seeds)`,
+      head: ["rank", objective.name, "trials"],
+      rows: best.map(([rank, trials]) => {
+        const [mean, std, seeds] = groupOf(trials[0]);
+        const spread = finite(std) ? ` ± ${fixed(std)}` : "";
+        return { cells: [number(rank), `${fixed(mean)}${spread} (${number(seeds)})`, h("span", {}, trials.flatMap((row, n) => [n ? ", " : "", linked(row)]))] };
+      }) }))];
+  }
+  if (!metrics.length) return [...tally, h("p", { class: "soft" }, "The sweep has no metric yet."), table.element];
+  const favourite = objective || metrics.find((m) => !lowerIsBetter(m.name)) || metrics[0];
   const choice = h("select", {}, metrics.map((m) => h("option", { value: m.n, selected: m === favourite }, m.name)));
   const bars = h("div"), coordinates = h("div");
-  const status = h("p", { class: "soft", id: id("picked") }, "");
+  const said = h("p", { class: "soft", id: id("picked") }, "");
   const picked = (keep, count) => {
     table.filter(keep);
-    status.textContent = count === rows.length ? `All ${plural(rows.length, "trial")} are shown.` : `${count} of ${plural(rows.length, "trial")} picked; the table below shows them.`;
+    said.textContent = count === rows.length ? `All ${plural(rows.length, "trial")} are shown.` : `${count} of ${plural(rows.length, "trial")} picked; the table below shows them.`;
   };
   const varies = (c) => new Set(rows.map((row) => row[c.n])).size > 1;
   const fill = () => {
     const metric = metrics.find((m) => m.n === Number(choice.value));
     bars.replaceChildren(importanceBars(importance.find((i) => i.metric === metric.name)));
-    coordinates.replaceChildren(parallel(rows, [...parameters.filter(varies), metric], metric, picked));
+    coordinates.replaceChildren(parallel(rows, [...parameters.filter(varies), metric], { ...metric, low: low(metric) }, picked, label));
     picked(() => true, rows.length);
   };
   choice.addEventListener("change", fill);
   fill();
   return [
-    problemBox(sweep.problems, "Parts of the sweep are damaged"),
+    problemBox(sweep.problems, "Parts of the sweep are damaged"), ...tally, ...groups,
     h("div", { class: "tools" }, h("label", {}, "Metric", choice)),
     h("div", { class: "card" }, h("h3", {}, "Importance of the parameters"), bars,
       h("p", { class: "note" }, "How strongly a parameter goes with the metric, from 0 to 1, over ranks: the magnitude of Spearman's ρ of numbers (+ rises with it, − falls), the correlation ratio η of others. It is no proof of a cause, η is high by chance where few trials have many values, and both miss what two parameters only do together. Of trials without a finite metric nothing is counted.")),
-    h("div", { class: "gap" }, coordinates), status, table.element,
+    h("div", { class: "gap" }, coordinates), said, table.element,
   ];
 }
 
@@ -49,7 +97,7 @@ function importanceBars({ parameters }) {
 }
 
 /// Parallel coordinates: an axis for each column, a line for each trial, a range to pick on each axis.
-function parallel(rows, axes, metric, picked) {
+function parallel(rows, axes, metric, picked, label) {
   const HIGH = 330, top = 44, bottom = HIGH - 26;
   const brushes = new Map();
   const place = h("div", { class: "plot" });
@@ -73,7 +121,7 @@ function parallel(rows, axes, metric, picked) {
     const y = height(row, axes.length - 1);
     if (y === null) return getComputedStyle(document.documentElement).getPropertyValue("--soft");
     const css = getComputedStyle(document.documentElement), up = (bottom - y) / (bottom - top);
-    const good = lowerIsBetter(metric.name) ? 1 - up : up;
+    const good = metric.low ? 1 - up : up;
     const [from, to, part] = good < 0.5 ? ["--low", "--mid", good * 2] : ["--mid", "--high", good * 2 - 1];
     return `color-mix(in oklab, ${css.getPropertyValue(from)} ${(1 - part) * 100}%, ${css.getPropertyValue(to)})`;
   };
@@ -97,17 +145,23 @@ function parallel(rows, axes, metric, picked) {
     const X = (k) => 70 + (k * (width - 140)) / Math.max(axes.length - 1, 1);
     const svg = s("svg", { viewBox: `0 0 ${width} ${HIGH}`, role: "group", "aria-label": `Parallel coordinates of ${plural(rows.length, "trial")}` });
     for (const row of [...rows].sort((a, b) => inside(a) - inside(b))) {
-      let d = "", open = false;
-      axes.forEach((_, k) => {
-        const y = height(row, k);
-        if (y === null) { open = false; return; }
-        d += `${open ? "L" : "M"}${X(k)},${y.toFixed(1)}`;
-        open = true;
-      });
-      const line = s("path", { class: `trial${inside(row) ? "" : " out"}`, d });
-      line.style.stroke = shade(row);
-      line.append(s("title", {}, `trial ${row[0]}`));
-      svg.append(line);
+      // Over an axis that a trial has no value for its line is dashed; a value alone is a dot.
+      let full = "", gap = "", last = null;
+      const known = axes.map((_, k) => [k, height(row, k)]).filter(([, y]) => y !== null);
+      for (const [k, y] of known) {
+        const point = `${X(k)},${y.toFixed(1)}`;
+        if (last !== null) {
+          const way = `M${last.point}L${point}`;
+          if (last.k === k - 1) full += way; else gap += way;
+        }
+        last = { k, point };
+      }
+      const group = s("g", { class: `trial${inside(row) ? "" : " out"}` }, s("title", {}, `trial ${label(row)}`));
+      group.style.stroke = shade(row);
+      if (full) group.append(s("path", { class: "way", d: full }));
+      if (gap) group.append(s("path", { class: "way gap", d: gap }));
+      if (known.length === 1) group.append(s("circle", { class: "way", cx: X(known[0][0]), cy: known[0][1], r: 3 }));
+      svg.append(group);
     }
     axes.forEach((axis, k) => svg.append(vertical(axis, k, X(k))));
     // The axis that has the focus is another element now, and taking the old one away blurs it.

@@ -136,7 +136,7 @@ fn the_sheet_holds_what_the_runs_say() {
     assert_eq!(of("t5")[2..12], ["waiting", "", "0", "0", "", "1.0", "2", "cosface", "0.35", ""]);
 
     // The report reads it.
-    let page = crate::report::page(&[folder.path().into()], &|_, _| {}).unwrap();
+    let page = crate::report::page(&[folder.path().into()], folder.path(), &|_, _| {}).unwrap();
     assert_eq!((page.runs, page.sweeps), (0, 1));
 
     // Another size is read again, an equal file is not.
@@ -188,10 +188,10 @@ fn a_table_for_the_terminal() {
     manifest.trials[0].name = "a-name-that-is-much-too-long-for-this".into();
     let board = rank(&manifest, &state(&manifest), &Objective::default());
     let expected = "\
-rank  trial       val_loss             epoch  status
-   1  t2 +1       0.2500 (1)             1-2  1 running, 1 failed: diverged
-   2  a-name-th…  0.4000 ± 0.1414 (2)      2  finished
-   -  t5          -                        0  waiting
+rank  trial        val_loss             epoch  status
+   1  t2 +1        0.2500 (1)             1-2  1 running, 1 failed: diverged
+   2  a-name-tha…  0.4000 ± 0.1414 (2)      2  finished
+   -  t5           -                        0  waiting
 ";
     assert_eq!(text_table(&board, 3, 76), expected);
     let narrow = text_table(&board, 9, 30);
