@@ -99,7 +99,7 @@ SelectTypeParameters=CR_CPU
 SchedulerType=sched/backfill
 SchedulerParameters=sched_interval=1,sched_min_interval=0,bf_interval=1,batch_sched_delay=0
 JobRequeue=1
-KillWait=5
+KillWait=10
 MaxArraySize=5
 MinJobAge=300
 ReturnToService=2
@@ -108,7 +108,7 @@ PreemptMode=REQUEUE
 SlurmdParameters=config_overrides
 GresTypes=gpu
 NodeName=$host NodeAddr=127.0.0.1 NodeHostname=$host CPUs=8 RealMemory=8000 Gres=gpu:2 State=UNKNOWN
-PartitionName=normal Nodes=$host Default=YES MaxTime=01:00:00 PriorityTier=1 GraceTime=30
+PartitionName=normal Nodes=$host Default=YES MaxTime=01:00:00 PriorityTier=1 GraceTime=1
 PartitionName=urgent Nodes=$host MaxTime=01:00:00 PriorityTier=9
 CONF
 echo "NodeName=$host Name=gpu File=/dev/null,/dev/zero" >"$folder/gres.conf"
