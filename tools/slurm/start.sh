@@ -53,7 +53,10 @@ chmod 711 "$folder"
 mkdir -p "$folder"/{state,spool,log,munge}
 chown munge: "$folder/munge"
 as_munge() { setpriv --reuid=munge --regid=munge --clear-groups "$@"; }
-as_munge test -x "$folder/munge" || lacks "the user munge cannot reach $folder: name one below /tmp"
+as_munge test -x "$folder/munge" || {
+    rm -rf "$folder"
+    lacks "the user munge cannot reach $folder: name one below /tmp"
+}
 
 # Ports below those that the system hands out.
 free_port() {
