@@ -53,7 +53,10 @@ chmod 711 "$folder"
 mkdir -p "$folder"/{state,spool,log,munge}
 chown munge: "$folder/munge"
 as_munge() { setpriv --reuid=munge --regid=munge --clear-groups "$@"; }
-as_munge test -x "$folder/munge" || lacks "the user munge cannot reach $folder: name one below /tmp"
+as_munge test -x "$folder/munge" || {
+    rm -rf "$folder"
+    lacks "the user munge cannot reach $folder: name one below /tmp"
+}
 
 # Ports below those that the system hands out.
 free_port() {
@@ -99,7 +102,7 @@ SelectTypeParameters=CR_CPU
 SchedulerType=sched/backfill
 SchedulerParameters=sched_interval=1,sched_min_interval=0,bf_interval=1,batch_sched_delay=0
 JobRequeue=1
-KillWait=5
+KillWait=10
 MaxArraySize=5
 MinJobAge=300
 ReturnToService=2
@@ -108,7 +111,7 @@ PreemptMode=REQUEUE
 SlurmdParameters=config_overrides
 GresTypes=gpu
 NodeName=$host NodeAddr=127.0.0.1 NodeHostname=$host CPUs=8 RealMemory=8000 Gres=gpu:2 State=UNKNOWN
-PartitionName=normal Nodes=$host Default=YES MaxTime=01:00:00 PriorityTier=1 GraceTime=30
+PartitionName=normal Nodes=$host Default=YES MaxTime=01:00:00 PriorityTier=1 GraceTime=1
 PartitionName=urgent Nodes=$host MaxTime=01:00:00 PriorityTier=9
 CONF
 echo "NodeName=$host Name=gpu File=/dev/null,/dev/zero" >"$folder/gres.conf"

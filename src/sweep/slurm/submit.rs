@@ -20,13 +20,26 @@ impl Chunk {
     }
 }
 
-/// The places, which are in order, as arrays whose indices are below `size`.
+/// Slurm refuses an array whose list of tasks has more than 4096 characters; some are left for the
+/// limit of tasks at a time.
+const LONGEST_LIST: usize = 4000;
+
+/// The places, which are in order, as arrays whose indices are below `size` and whose lists of tasks
+/// are short enough.
 pub fn chunks(places: &[usize], size: usize) -> Vec<Chunk> {
+    // Neighbours are written `first-last,`.
+    let most_runs = LONGEST_LIST / (2 * size.to_string().len() + 2);
     let mut chunks: Vec<Chunk> = Vec::new();
+    let (mut runs, mut next) = (0, None);
     for place in places {
-        match chunks.last_mut().filter(|chunk| place - chunk.first < size) {
+        runs += usize::from(next != Some(*place));
+        next = Some(place + 1);
+        match chunks.last_mut().filter(|c| place - c.first < size && runs <= most_runs) {
             Some(chunk) => chunk.tasks.push(place - chunk.first),
-            None => chunks.push(Chunk { first: *place, tasks: vec![0] }),
+            None => {
+                runs = 1;
+                chunks.push(Chunk { first: *place, tasks: vec![0] });
+            }
         }
     }
     chunks
@@ -168,6 +181,7 @@ fn absolute(folder: &Path) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sweep::slurm::script::ranges;
 
     #[test]
     fn arrays_are_as_long_as_slurm_allows() {
@@ -186,5 +200,21 @@ mod tests {
         assert_eq!(chunks(&sparse, 7)[0], expected);
         assert_eq!(chunks(&sparse, 1).len(), 4);
         assert!(chunks(&[], 5).is_empty());
+    }
+
+    #[test]
+    fn lists_of_tasks_are_as_short_as_slurm_wants_them() {
+        let every_other: Vec<usize> = (0..30_000).step_by(2).collect();
+        // Pairs are the longest way to write a list.
+        let pairs: Vec<usize> = (0..30_000).filter(|place| place % 3 > 0).collect();
+        for places in [every_other, pairs] {
+            for size in [1001, 20_001, 4_000_001] {
+                let chunks = chunks(&places, size);
+                let all = chunks.iter().flat_map(|c| c.tasks.iter().map(|task| c.first + task));
+                assert_eq!(all.collect::<Vec<_>>(), places);
+                let longest = chunks.iter().map(|chunk| ranges(&chunk.tasks).len()).max();
+                assert!(longest.unwrap() <= LONGEST_LIST, "{longest:?}");
+            }
+        }
     }
 }
