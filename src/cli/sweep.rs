@@ -20,10 +20,11 @@ pub fn sweep(args: &SweepArgs, verbosity: Verbosity) -> Result<()> {
             let planned = Planned::read(file, &args.settings.sets(), args.dir.as_deref())?;
             if args.dry_run {
                 let jobs = args.running.jobs.unwrap_or(planned.file.run.jobs).max(1);
-                let folder = &planned.folder;
-                let verbose = verbosity == Verbosity::Verbose;
-                let text =
-                    dry_run::dry_run(&planned.file, &planned.expansion, folder, jobs, verbose)?;
+                let table = match verbosity {
+                    Verbosity::Verbose => dry_run::dry_run_all,
+                    _ => dry_run::dry_run,
+                };
+                let text = table(&planned.file, &planned.expansion, jobs)?;
                 return say(&text);
             }
             if verbosity > Verbosity::Quiet {

@@ -4,6 +4,7 @@ use super::expand::{Expansion, expand};
 use super::file::SweepFile;
 use super::journal::{Journal, Record};
 use super::manifest::{Manifest, Trial};
+use crate::config::{Experiment, load_str};
 use crate::{Error, Result};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -26,7 +27,10 @@ impl Planned {
         let expansion = expand(&file, sets)?;
         let folder = match folder {
             Some(folder) => folder.to_owned(),
-            None => expansion.results.join("sweeps").join(&file.name),
+            None => {
+                let base: Experiment = load_str("the base", &expansion.base, &[])?.experiment;
+                base.paths.results.join("sweeps").join(&file.name)
+            }
         };
         Ok(Planned { file, expansion, sets: sets.to_vec(), folder })
     }
@@ -127,7 +131,10 @@ impl Planned {
         let mut names: HashSet<String> = trials.iter().map(|trial| trial.name.clone()).collect();
         for trial in &self.expansion.trials {
             if !known.contains(trial.id.as_str()) {
-                let name = unique(&trial.name, &trial.id, &names);
+                let name = match names.contains(&trial.name) {
+                    true => format!("{}-{}", trial.name, &trial.id[..6]),
+                    false => trial.name.clone(),
+                };
                 names.insert(name.clone());
                 trials.push(Trial { name, ..trial.clone() });
             }
