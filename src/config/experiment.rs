@@ -10,6 +10,7 @@ use crate::loss::LossConfig;
 use crate::optimizer::OptimizerConfig;
 use crate::optimizer::groups::Groups;
 use crate::scheduler::SchedulerConfig;
+use crate::sweep::pruning::PruningConfig;
 
 crate::config_struct! {
     /// One experiment: data, network, loss, optimizer, schedule, evaluation and record.
@@ -60,7 +61,7 @@ impl Experiment {
     }
 }
 
-/// Every family of parts, for `run parts`.
+/// Every family of parts, for `run parts`; the last one is of sweep files.
 pub fn families() -> Vec<FamilyInfo> {
     vec![
         DataConfig::family(),
@@ -70,5 +71,6 @@ pub fn families() -> Vec<FamilyInfo> {
         OptimizerConfig::family(),
         SchedulerConfig::family(),
         SetConfig::family(),
+        PruningConfig::family(),
     ]
 }
