@@ -55,9 +55,8 @@ fn together_they_keep_the_rate() {
     train(&double, &runs, timing(interval, burst), Duration::from_secs(3));
     let times: Vec<Instant> = paced(&double).iter().map(|seen| seen.at).collect();
     let window = Duration::from_secs(1);
-    let in_window =
-        |from: &Instant| times.iter().filter(|at| **at >= *from && **at < *from + window);
-    let most = times.iter().map(|from| in_window(from).count()).max().unwrap();
+    let until = |from: Instant| times.iter().filter(move |at| **at >= from && **at < from + window);
+    let most = times.iter().map(|from| until(*from).count()).max().unwrap();
     // 40 a second and the burst; as many as 100 ms hold may arrive late, when the machine is busy.
     assert!(most <= 40 + 10 + 4, "{most} requests in a second");
     // The budget is used: without it there would be hundreds, with a pace for each run eight times.

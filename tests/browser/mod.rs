@@ -215,7 +215,7 @@ impl Browser {
                  if (!document.getElementById(e.getAttribute(name))) out.push(`${name} leads nowhere`);
                }
              }
-             for (const a of document.querySelectorAll('a')) {
+             for (const a of document.querySelectorAll('a[href^=\"#\"]')) {
                if (!document.querySelector(a.getAttribute('href'))) out.push(`${a.href} leads nowhere`);
              }
              for (const e of document.querySelectorAll('img')) if (!e.alt) out.push('a picture without words');

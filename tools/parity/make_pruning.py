@@ -1,8 +1,6 @@
 """Decisions of published pruning rules on seeded curves: writes tests/fixtures/pruning/decisions.json.
 
-Not in requirements.txt, since they would change its numpy; a virtual environment of its own:
-
-    pip install optuna==5.0.0 "ray[tune]==2.60.0" syne-tune==0.13.0
+The packages are in requirements-pruning.txt, for a virtual environment of its own.
 
 Each case is a log of what happened in order: [trial, epoch, score, goes_on] of a report. In
 `promotion` everyone stops at a rung, and [trial, -1, 0, 1] is a promotion, trial -1 that nobody was

@@ -25,7 +25,7 @@ function sweepView(sweep) {
   const show = (c) => (v, row) => {
     if (c.n === nameAt) return linked(row);
     if (c.n === statusAt) return status(v);
-    if (c.role === "metric") return fixed(v);
+    if (c.role === "metric") return c.name === "seconds" ? duration(value(v)) : fixed(v);
     return v === "" ? "–" : typeof v === "string" && !(v in WORDS) ? v : number(v);
   };
   const all = columns.map((c, n) => ({ ...c, n }));

@@ -9,9 +9,9 @@
 //! judged. A running average with a score that is not finite is the worst.
 //!
 //! Differs from Ray Tune's `MedianStoppingRule` in: that one leaves the reports of the warm-up
-//! (its grace period) out of the averages. Differs from optuna's `MedianPruner` in: that one
-//! takes the median of the completed trials' scores at s itself, without averaging; and leaves
-//! scores that are not finite out.
+//! (its grace period) and averages that are not finite out. Differs from optuna's `MedianPruner`
+//! in: that one takes the median of the completed trials' scores at s itself, without averaging,
+//! and leaves scores that are not finite out.
 
 use super::{Seen, Verdict};
 
