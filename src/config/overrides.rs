@@ -151,8 +151,7 @@ pub fn apply_stated(
     });
     let is_kind = |s: &&Stated| s.key == "kind" || s.key.ends_with(".kind");
     let is_table = |s: &&Stated| s.value.as_dict().is_some();
-    let (first, rest): (Vec<_>, Vec<_>) =
-        settings.iter().partition(|s| is_kind(s) || is_table(s));
+    let (first, rest): (Vec<_>, Vec<_>) = settings.iter().partition(|s| is_kind(s) || is_table(s));
     for setting in first.into_iter().chain(rest) {
         let merged = merge(layers);
         let (path, _) = match resolve(root, &merged, &setting.key) {

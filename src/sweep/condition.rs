@@ -223,8 +223,18 @@ fn floats(expression: &mut IdedExpr) {
     }
 }
 
-const FUNCTIONS: &[&str] =
-    &["has", "size", "contains", "startsWith", "endsWith", "all", "exists", "double", "int", "string"];
+const FUNCTIONS: &[&str] = &[
+    "has",
+    "size",
+    "contains",
+    "startsWith",
+    "endsWith",
+    "all",
+    "exists",
+    "double",
+    "int",
+    "string",
+];
 
 fn known_function(name: &str) -> bool {
     let operator = |c: char| "_!@-<>=".contains(c);
@@ -262,7 +272,8 @@ pub fn near(path: &str, all: &[String]) -> Option<String> {
     let shallowest = ending.min_by_key(|key| key.matches('.').count());
     let names: Vec<&str> = all.iter().map(String::as_str).collect();
     shallowest.cloned().or_else(|| suggest(path, &names).map(String::from)).or_else(|| {
-        let lasts: Vec<&str> = names.iter().map(|key| key.rsplit('.').next().unwrap_or(key)).collect();
+        let lasts: Vec<&str> =
+            names.iter().map(|key| key.rsplit('.').next().unwrap_or(key)).collect();
         let last = suggest(path.rsplit('.').next()?, &lasts)?;
         let shallow = names.iter().filter(|key| key.rsplit('.').next() == Some(last));
         shallow.min_by_key(|key| key.matches('.').count()).map(|key| key.to_string())

@@ -49,12 +49,15 @@ pub fn expand(file: &SweepFile, sets: &[String]) -> Result<Expansion> {
     let (mut skipped, mut repeated) = (0, 0);
     let mut known = HashSet::new();
     for combinations in &blocks {
-        let make = |evaluator: &mut Evaluator, index| combinations.make(&resolver, evaluator, index);
+        let make =
+            |evaluator: &mut Evaluator, index| combinations.make(&resolver, evaluator, index);
         let made: Vec<Made> =
             (0..combinations.len()).into_par_iter().map_init(Evaluator::default, make).collect();
         for made in made {
             match made {
-                Made::Trial(trial) if known.insert(trial.id.clone()) => expansion.trials.push(trial),
+                Made::Trial(trial) if known.insert(trial.id.clone()) => {
+                    expansion.trials.push(trial)
+                }
                 Made::Trial(_) => repeated += 1,
                 Made::Skipped => skipped += 1,
                 Made::Wrong { set, diagnostics } => {
@@ -72,7 +75,9 @@ pub fn expand(file: &SweepFile, sets: &[String]) -> Result<Expansion> {
     names::name(&mut expansion.trials);
     let plural = |count: usize| if count == 1 { " is" } else { "s are" };
     if skipped > 0 {
-        expansion.notes.push(format!("{skipped} combination{} left out by `skip_if`", plural(skipped)));
+        expansion
+            .notes
+            .push(format!("{skipped} combination{} left out by `skip_if`", plural(skipped)));
     }
     if repeated > 0 {
         let note = "configured as another trial: each configuration runs once";
@@ -120,7 +125,9 @@ fn refuse_overridden(bounds: &[Bound<'_>], resolver: &Resolver, sets: &[String])
         let fixed = bounds.iter().flat_map(|bound| bound.fixed.keys()).map(String::as_str);
         if let Some(axis) = axes.chain(fixed).find(|axis| inside(&full, axis)) {
             let message = format!("`--set {set}`: the sweep file sets `{axis}` for its trials");
-            return Err(Error::input(message).help("take it out of the file or off the command line"));
+            return Err(
+                Error::input(message).help("take it out of the file or off the command line")
+            );
         }
     }
     Ok(())

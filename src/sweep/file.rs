@@ -205,7 +205,8 @@ fn longer_key(error: Error) -> Error {
 fn is_experiment(provenance: &Provenance) -> bool {
     let stated = |key: &str| provenance.merged.find_ref(key).is_some();
     let sweep = ["grid", "zip", "random", "sobol", "tpe", "block", "seeds", "set", "objective"];
-    let tables = ["data", "backbone", "head", "loss", "optimizer", "scheduler", "train", "evaluate"];
+    let tables =
+        ["data", "backbone", "head", "loss", "optimizer", "scheduler", "train", "evaluate"];
     !sweep.into_iter().any(stated) && tables.into_iter().any(stated)
 }
 

@@ -196,10 +196,7 @@ mod tests {
             json!({"loss.kind": "arcface", "scheduler.kind": "cosine", "backbone.channels": [16, 32]}),
             json!({"loss.kind": "cosface", "scheduler.kind": "constant", "backbone.channels": [8]}),
         ];
-        assert_eq!(
-            names(&sets)[0],
-            "loss.kind=arcface,scheduler.kind=cosine,channels=16+32"
-        );
+        assert_eq!(names(&sets)[0], "loss.kind=arcface,scheduler.kind=cosine,channels=16+32");
         assert_eq!(names(&[json!({"optimizer.lr": 0.1})]), ["base"]);
     }
 
@@ -210,7 +207,10 @@ mod tests {
             json!({"loss": {"kind": "arcface", "margin": 0.5, "scale": 64}}),
             json!({"loss": {"kind": "cosface"}}),
         ];
-        assert_eq!(names(&sets), ["loss=arcface,margin=0.3", "loss=arcface,margin=0.5", "loss=cosface"]);
+        assert_eq!(
+            names(&sets),
+            ["loss=arcface,margin=0.3", "loss=arcface,margin=0.5", "loss=cosface"]
+        );
     }
 
     #[test]

@@ -315,7 +315,10 @@ mod tests {
             error.to_string()
         };
         let text = told(json!({"optimizer.lr": -1}));
-        assert!(text.contains("optimizer.lr=-1") && text.contains("must be greater than 0"), "{text}");
+        assert!(
+            text.contains("optimizer.lr=-1") && text.contains("must be greater than 0"),
+            "{text}"
+        );
         let text = told(json!({"loss.kind": "arcface", "loss.margn": 0.3}));
         assert!(text.contains("has no key `margn`") && text.contains("`loss.margin`"), "{text}");
         let text = told(json!({"loss.kind": "triplet"}));

@@ -68,8 +68,7 @@ impl<'b> Combinations<'b> {
         let (mut choices, sample) = self.choices(index);
         let search = self.bound.block.search.as_ref();
         let tpe = search.filter(|search| matches!(search.method, Method::Tpe(_)));
-        let proposed =
-            tpe.map(|_| Proposed { block: self.bound.index, number: sample });
+        let proposed = tpe.map(|_| Proposed { block: self.bound.index, number: sample });
         let all = match settle(resolver, evaluator, &self.bound.fixed, &choices) {
             Ok(set) => set,
             Err((set, wrong)) => return Made::Wrong { set, diagnostics: vec![wrong] },

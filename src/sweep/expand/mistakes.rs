@@ -26,7 +26,8 @@ impl Mistakes {
         for mut diagnostic in diagnostics {
             // Its place is one of the base as it was resolved, which is no file.
             let own = diagnostic.key.is_empty();
-            let place = if own { diagnostic.place.take() } else { place(bound, set, &diagnostic.key) };
+            let place =
+                if own { diagnostic.place.take() } else { place(bound, set, &diagnostic.key) };
             let span = |place: &Option<Place>| place.as_ref().map(|place| place.span.clone());
             let same = |known: &&mut Mistake| {
                 known.diagnostic.message == diagnostic.message

@@ -60,7 +60,8 @@ pub fn key_span(context: &Context<'_>, path: &str) -> Range<usize> {
 
 /// The value at a path of the file.
 pub fn value_place(context: &Context<'_>, path: &str) -> Place {
-    let nowhere = || Place { source: String::new(), text: "".into(), span: 0..0, layer: String::new() };
+    let nowhere =
+        || Place { source: String::new(), text: "".into(), span: 0..0, layer: String::new() };
     context.provenance.locate(path).cloned().unwrap_or_else(nowhere)
 }
 
@@ -81,7 +82,9 @@ pub fn json(context: &Context<'_>, value: &Value, path: &str) -> Option<Json> {
             }
             json
         }
-        Value::Num(_, number) => number.to_i128().and_then(|n| i64::try_from(n).ok()).map(Json::from),
+        Value::Num(_, number) => {
+            number.to_i128().and_then(|n| i64::try_from(n).ok()).map(Json::from)
+        }
         Value::String(_, text) => {
             let written = stated(context, path).and_then(|entry| entry.value.as_deref());
             if written.is_some_and(|written| !written.starts_with(['"', '\''])) {

@@ -66,7 +66,8 @@ pub fn read(context: &Context<'_>, block: &Value, path: &str) -> Option<Option<S
     let space = match entry(table, "space") {
         Some(space) => parameters(context, space, &join(&path, "space")),
         None => {
-            let help = format!("write [{path}.space] with optimizer.lr = {{ uniform = [0.01, 0.1] }}");
+            let help =
+                format!("write [{path}.space] with optimizer.lr = {{ uniform = [0.01, 0.1] }}");
             at.report(format!("`{path}` has no `space`"), Some(help));
             None
         }
@@ -98,7 +99,11 @@ fn parameter(context: &Context<'_>, leaf: &Leaf<'_>) -> Option<Parameter> {
     let path = &leaf.path;
     let at = Reader::at(context, path);
     let refuse = |message: String| {
-        let help = format!("write {} = {{ uniform = [0.2, 0.6] }}; there are {}", leaf.key, DISTRIBUTIONS.join(", "));
+        let help = format!(
+            "write {} = {{ uniform = [0.2, 0.6] }}; there are {}",
+            leaf.key,
+            DISTRIBUTIONS.join(", ")
+        );
         at.report(format!("`{path}`: {message}"), Some(help));
     };
     if leaf.value.as_dict().is_none() {
@@ -176,19 +181,27 @@ fn distribution(
         }
         return match log {
             true if step != 1 => refuse("takes `step` or `log`, not both"),
-            true if low < 1 => refuse(&format!("has a low of {low}, whose logarithm does not exist")),
+            true if low < 1 => {
+                refuse(&format!("has a low of {low}, whose logarithm does not exist"))
+            }
             true => Some(Distribution::LogInt { low, high }),
             false => Some(Distribution::Int { low, high, step }),
         };
     }
     let pair = Vec::<f64>::read(stated, None, &at)?;
     let [first, second] = pair[..] else {
-        return refuse(if name == "normal" { "must be [mean, std]" } else { "must be [low, high]" });
+        return refuse(if name == "normal" {
+            "must be [mean, std]"
+        } else {
+            "must be [low, high]"
+        });
     };
     if name == "normal" {
         let (min, max) = (number("min")?, number("max")?);
         if second <= 0.0 {
-            return refuse(&format!("has a standard deviation of {second}, must be greater than 0"));
+            return refuse(&format!(
+                "has a standard deviation of {second}, must be greater than 0"
+            ));
         }
         if min.zip(max).is_some_and(|(min, max)| min >= max) {
             return refuse("has a `min` that is not below its `max`");

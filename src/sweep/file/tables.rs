@@ -148,7 +148,8 @@ pub fn blocks(context: &Context<'_>, root: &Value) -> Option<Vec<Block>> {
 fn block(context: &Context<'_>, table: &Value, path: &str) -> Option<Block> {
     let top = path.is_empty();
     // Those of the top level are read once, for all blocks.
-    let set = if top { Some(Vec::new()) } else { axes::statements(context, table, &join(path, "set")) };
+    let set =
+        if top { Some(Vec::new()) } else { axes::statements(context, table, &join(path, "set")) };
     let seeds = if top { Some(None) } else { seeds(context, table, &join(path, "seeds")) };
     let skip_if =
         if top { Some(Vec::new()) } else { conditions(context, table, &join(path, "skip_if")) };
@@ -182,7 +183,10 @@ fn seeds(context: &Context<'_>, table: &Value, path: &str) -> Option<Option<Axis
     } else {
         let count = usize::read(Some(stated), None, &at)?;
         if count == 0 || count > axes::LARGEST {
-            at.report(format!("`{path}` is {count}, must be between 1 and {}", axes::LARGEST), None);
+            at.report(
+                format!("`{path}` is {count}, must be between 1 and {}", axes::LARGEST),
+                None,
+            );
             return None;
         }
         ((0..count as u64).collect(), vec![axes::value_place(context, path); count])

@@ -67,7 +67,8 @@ pub fn propose(
     let Some(proposed) = trial.proposed else { return Ok(trial.set.clone()) };
     let bounds = bind(file, resolver)?;
     let gone = || {
-        let message = format!("trial {} is of a TPE block that {} lacks", trial.name, file.path.display());
+        let message =
+            format!("trial {} is of a TPE block that {} lacks", trial.name, file.path.display());
         Error::input(message).help("the sweep file was changed: use `run sweep extend`")
     };
     let bound = bounds.get(proposed.block).ok_or_else(gone)?;

@@ -26,7 +26,9 @@ mod tests {
         // The mean of n uniform numbers has a deviation of 1/sqrt(12 n) = 0.0029: five of these.
         let mean = one.iter().sum::<f64>() / 1e4;
         assert!((mean - 0.5).abs() < 0.0145, "{mean}");
-        for other in [draw(1, 0, "optimizer.lr"), draw(0, 1, "optimizer.lr"), draw(0, 0, "loss.margin")] {
+        for other in
+            [draw(1, 0, "optimizer.lr"), draw(0, 1, "optimizer.lr"), draw(0, 0, "loss.margin")]
+        {
             let product = one.iter().zip(&other).map(|(a, b)| (a - 0.5) * (b - 0.5)).sum::<f64>();
             // Of independent samples: mean 0, deviation 1/(12 sqrt(n)) = 0.00083.
             assert!((product / 1e4).abs() < 0.0042, "{product}");

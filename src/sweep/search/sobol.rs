@@ -15,17 +15,14 @@ use sobol::{Sobol, SobolParams};
 ///
 /// # Errors
 /// `Error::Input`: more parameters than there are direction numbers for.
-pub fn samples(
-    counter: Counter,
-    count: usize,
-    space: &[Dimension<'_>],
-) -> Result<Vec<Vec<Value>>> {
+pub fn samples(counter: Counter, count: usize, space: &[Dimension<'_>]) -> Result<Vec<Vec<Value>>> {
     let shift = |dimension: &Dimension<'_>| bits(counter, usize::MAX, dimension.key);
     let shifts: Vec<u64> = space.iter().map(shift).collect();
     let value = |(point, (dimension, shift)): (u64, (&Dimension<'_>, &u64))| {
         dimension.distribution.at(unit(point ^ shift))
     };
-    let sample = |point: Vec<u64>| point.into_iter().zip(space.iter().zip(&shifts)).map(value).collect();
+    let sample =
+        |point: Vec<u64>| point.into_iter().zip(space.iter().zip(&shifts)).map(value).collect();
     Ok(points(space.len(), count)?.into_iter().map(sample).collect())
 }
 
@@ -58,7 +55,8 @@ mod tests {
             let points = points(dimensions, expected.len()).unwrap();
             for (point, expected) in points.iter().zip(expected) {
                 // Fractions of few binary digits: both are exact.
-                let point: Vec<f64> = point.iter().map(|digits| *digits as f64 / 2_f64.powi(64)).collect();
+                let point: Vec<f64> =
+                    point.iter().map(|digits| *digits as f64 / 2_f64.powi(64)).collect();
                 let expected: Vec<f64> =
                     expected.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
                 assert_eq!(point, expected);
@@ -77,7 +75,8 @@ mod tests {
         // 64 points of a digital net in two dimensions (t = 0): one in each cell of an 8 x 8 grid,
         // which the shift permutes.
         let cell = |v: &Value| (v.as_f64().unwrap() * 8.0) as usize;
-        let cells: std::collections::HashSet<_> = many.iter().map(|p| (cell(&p[0]), cell(&p[1]))).collect();
+        let cells: std::collections::HashSet<_> =
+            many.iter().map(|p| (cell(&p[0]), cell(&p[1]))).collect();
         assert_eq!(cells.len(), 64);
         assert_ne!(many, samples(Counter { seed: 4, block: 0 }, 64, &space).unwrap());
     }

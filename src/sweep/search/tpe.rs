@@ -89,7 +89,9 @@ fn to_axis(distribution: &Distribution, value: &Value) -> Option<f64> {
         Distribution::Choice(values) => {
             values.iter().position(|choice| choice == value).map(|index| index as f64 + 0.5)
         }
-        Distribution::LogUniform { .. } | Distribution::LogInt { .. } => value.as_f64().map(f64::ln),
+        Distribution::LogUniform { .. } | Distribution::LogInt { .. } => {
+            value.as_f64().map(f64::ln)
+        }
         _ => value.as_f64(),
     }
 }
