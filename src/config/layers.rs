@@ -197,6 +197,10 @@ pub fn with_bases(
         let shown = file.display().to_string();
         let fail = |diagnostic| Diagnostics { file: shown.clone(), list: vec![diagnostic] };
         let mut layer = parse(&shown, &text, &folder, name).map_err(fail)?;
+        if is_sweep(&layer) {
+            let message = format!("{shown} is a sweep, not an experiment");
+            return Err(Error::input(message).help(format!("start it with `run sweep {shown}`")));
+        }
         let stated = layer.values.remove("base").zip(layer.entries.remove("base"));
         if let Some((value, entry)) = stated {
             let mistake = |message: String, help: Option<String>| {
@@ -226,6 +230,12 @@ pub fn with_bases(
     }
     layers.reverse();
     Ok(layers)
+}
+
+/// A base and axes over it: an experiment has none of these keys.
+fn is_sweep(layer: &Layer) -> bool {
+    let axes = ["grid", "zip", "random", "sobol", "tpe", "block", "seeds", "skip_if", "objective"];
+    layer.values.contains_key("base") && axes.iter().any(|key| layer.values.contains_key(*key))
 }
 
 fn identity(file: &Path) -> PathBuf {
