@@ -25,6 +25,12 @@ pub enum Made {
     },
 }
 
+impl Made {
+    fn of((set, wrong): (Sets, Diagnostic)) -> Made {
+        Made::Wrong { set, diagnostics: vec![wrong] }
+    }
+}
+
 /// The combinations of a block; the first axis is the slowest.
 pub struct Combinations<'b> {
     pub bound: &'b Bound<'b>,
@@ -71,7 +77,7 @@ impl<'b> Combinations<'b> {
         let proposed = tpe.map(|_| Proposed { block: self.bound.index, number: sample });
         let all = match settle(resolver, evaluator, &self.bound.fixed, &choices) {
             Ok(set) => set,
-            Err((set, wrong)) => return Made::Wrong { set, diagnostics: vec![wrong] },
+            Err(wrong) => return Made::of(*wrong),
         };
         let checked = resolver.checked(&all);
         let resolved = match &checked {
@@ -84,7 +90,7 @@ impl<'b> Combinations<'b> {
             match evaluate(resolver, evaluator, condition, &all, resolved.as_ref()) {
                 Ok(false) => {}
                 Ok(true) => return Made::Skipped,
-                Err(wrong) => return Made::Wrong { set: all, diagnostics: vec![wrong] },
+                Err(wrong) => return Made::of((all, *wrong)),
             }
         }
         if let Err(diagnostics) = checked {
@@ -102,7 +108,7 @@ impl<'b> Combinations<'b> {
                 let id = digits(&serde_json::to_vec(&of).expect("text keys only"));
                 Made::Trial(Trial { id, set, proposed: Some(proposed), ..Trial::default() })
             }
-            Err((set, wrong)) => Made::Wrong { set, diagnostics: vec![wrong] },
+            Err(wrong) => Made::of(*wrong),
         }
     }
 
@@ -173,7 +179,7 @@ pub fn settle(
     evaluator: &Evaluator,
     fixed: &Sets,
     choices: &[Choice<'_>],
-) -> Result<Sets, (Sets, Diagnostic)> {
+) -> Result<Sets, Box<(Sets, Diagnostic)>> {
     let mut holds: Vec<bool> = choices.iter().map(|choice| choice.when.is_none()).collect();
     let collect = |holds: &[bool]| {
         let mut set = fixed.clone();
@@ -187,7 +193,7 @@ pub fn settle(
         let set = collect(&holds);
         match evaluate(resolver, evaluator, condition, &set, None) {
             Ok(held) => holds[at] = held,
-            Err(wrong) => return Err((set, wrong)),
+            Err(wrong) => return Err(Box::new((set, *wrong))),
         }
     }
     Ok(collect(&holds))
@@ -200,7 +206,7 @@ pub fn evaluate(
     condition: &Condition,
     set: &Sets,
     resolved: Option<&Value>,
-) -> Result<bool, Diagnostic> {
+) -> Result<bool, Box<Diagnostic>> {
     let owned;
     let value = match resolved {
         Some(resolved) => resolved,
@@ -210,11 +216,13 @@ pub fn evaluate(
         }
     };
     let find = |key: &[String]| key.iter().try_fold(value, |value, name| value.get(name));
-    condition.holds(evaluator, find).map_err(|message| Diagnostic {
-        message,
-        help: None,
-        key: String::new(),
-        place: Some(condition.place.clone()),
+    condition.holds(evaluator, find).map_err(|message| {
+        Box::new(Diagnostic {
+            message,
+            help: None,
+            key: String::new(),
+            place: Some(condition.place.clone()),
+        })
     })
 }
 

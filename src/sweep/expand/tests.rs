@@ -140,8 +140,8 @@ fn a_union_of_blocks() {
     let expected = [
         "lr=0.1,seed=7",
         "lr=0.2,seed=7",
-        "loss.kind=arcface,lr=0.1,seed=7",
-        "loss.kind=arcface,lr=0.3,seed=7",
+        "lr=0.1,loss.kind=arcface,seed=7",
+        "lr=0.3,loss.kind=arcface,seed=7",
         "lr=0.2,seed=8",
     ];
     assert_eq!(names, expected);
@@ -150,6 +150,17 @@ fn a_union_of_blocks() {
         ["1 combination is configured as another trial: each configuration runs once"]
     );
     assert!(expansion.base.contains("epochs = 3"), "{}", expansion.base);
+}
+
+#[test]
+fn set_goes_over_the_table_that_is_there() {
+    let text =
+        "[[block]]\n[block.set.loss]\nkind = \"cosface\"\nscale = 16\n[block.grid]\nlr = [0.1]";
+    let expansion = expanded(text).unwrap();
+    let resolver = Resolver::new("x.toml", &expansion.base).unwrap();
+    let loss = resolver.trial(&expansion.trials[0].set).unwrap().loss;
+    let loss = serde_json::to_value(loss).unwrap();
+    assert_eq!((&loss["scale"], &loss["margin"]), (&json!(16.0), &json!(0.2)));
 }
 
 #[test]
