@@ -6,7 +6,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::{Duration, Instant};
 
 use arcrun::sweep::journal::{Outcome, Record, Runner};
@@ -19,6 +19,25 @@ struct Slurm {
 }
 
 static RUNNING: Mutex<Weak<Slurm>> = Mutex::new(Weak::new());
+
+/// The tests share one node: who takes it away from the others waits for them.
+static NODE: RwLock<()> = RwLock::new(());
+
+enum Share {
+    Some { _held: RwLockReadGuard<'static, ()> },
+    All { _held: RwLockWriteGuard<'static, ()> },
+}
+
+impl Share {
+    // A test that panicked has given its share back.
+    fn some() -> Share {
+        Share::Some { _held: NODE.read().unwrap_or_else(|poisoned| poisoned.into_inner()) }
+    }
+
+    fn all() -> Share {
+        Share::All { _held: NODE.write().unwrap_or_else(|poisoned| poisoned.into_inner()) }
+    }
+}
 
 fn tool(name: &str, folder: &Path) -> Ended {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/slurm").join(name);
@@ -91,6 +110,7 @@ impl Drop for Slurm {
 struct Sweep {
     slurm: Arc<Slurm>,
     tiny: Tiny,
+    _share: Share,
 }
 
 const FOLDER: &str = "all sweeps/it's 100%";
@@ -98,6 +118,10 @@ const FOLDER: &str = "all sweeps/it's 100%";
 impl Sweep {
     /// Trials of `epochs` epochs that differ in the learning rate; `launcher` is its table.
     fn new(trials: usize, epochs: usize, launcher: &str) -> Option<Sweep> {
+        Sweep::with(Share::some(), trials, epochs, launcher)
+    }
+
+    fn with(share: Share, trials: usize, epochs: usize, launcher: &str) -> Option<Sweep> {
         let slurm = Slurm::get()?;
         let tiny = Tiny::new();
         let rates: Vec<String> = (1..=trials).map(|n| format!("{}", n as f64 / 100.0)).collect();
@@ -107,7 +131,7 @@ impl Sweep {
             rates.join(", ")
         );
         tiny.write("grid.toml", &text);
-        Some(Sweep { slurm, tiny })
+        Some(Sweep { slurm, tiny, _share: share })
     }
 
     fn folder(&self) -> PathBuf {
@@ -295,11 +319,16 @@ fn a_warned_task_alone_is_requeued_and_its_trial_goes_on() {
     let Some(sweep) = Sweep::new(2, 150, "cpus = 1") else { return };
     sweep.submit();
     let task = sweep.learning(0);
-    // The number of the task itself: by JOB_TASK, scancel tries for a minute after the requeue.
-    let job = sweep.slurm.field(&task, "JobId");
-    sweep.slurm.say("scancel", &["--signal=USR1", "--batch", &job]).exits(0);
+    // Nobody waits for it: where the task is requeued at once, scancel tries on for a minute.
+    let mut scancel = Command::new("scancel")
+        .args(["--signal=USR1", "--batch", &task])
+        .env("SLURM_CONF", sweep.slurm.conf())
+        .spawn()
+        .unwrap();
     let requeued = || sweep.slurm.field(&task, "Reason") == "BeginTime";
     eventually_or("the task is requeued", requeued, || sweep.story());
+    let _ = scancel.kill();
+    scancel.wait().unwrap();
     assert_eq!(sweep.slurm.field(&task, "Restarts"), "1");
     assert_eq!(sweep.phases()[0], Phase::Interrupted);
     assert_eq!(status(&sweep.run_dir(0)), "stopped");
@@ -355,7 +384,8 @@ fn killed_tasks_are_submitted_again_and_finish() {
 
 #[test]
 fn a_pre_empted_task_is_requeued_by_slurm_and_goes_on() {
-    let Some(sweep) = Sweep::new(1, 150, "cpus = 1\npartition = \"normal\"") else { return };
+    let launcher = "cpus = 1\npartition = \"normal\"";
+    let Some(sweep) = Sweep::with(Share::all(), 1, 150, launcher) else { return };
     sweep.submit();
     let task = sweep.learning(0);
     let args = ["--parsable", "--partition=urgent", "--exclusive", "--output=/dev/null"];
