@@ -1,21 +1,20 @@
 //! The runner's loop: fills free slots, listens to the trials, writes the journal.
 
-use super::child::{Child, Launch, Told, tail};
+mod start;
+mod told;
+
+use super::child::{Child, Told};
 use super::choose::{Choice, Next};
 use super::claim::Claim;
-use super::outcome::{Stopping, classify};
+use super::outcome::Stopping;
 use super::slots::{Slot, divide, gpus, installed};
 use super::view::View;
-use super::{RunOptions, Summary, trial};
+use super::{RunOptions, Summary};
 use crate::config::Experiment;
-use crate::record::feed::Feed;
 use crate::sweep::file::SweepFile;
-use crate::sweep::journal::{Outcome, Record, Runner};
-use crate::sweep::pruning::Verdict;
+use crate::sweep::journal::Runner;
 use crate::sweep::resolve::Resolver;
-use crate::sweep::{
-    Ledger, Manifest, Observation, Phase, Sets, State, Trial, leaderboard, search, wandb,
-};
+use crate::sweep::{Ledger, Manifest, Phase, Sets, Trial, leaderboard};
 use crate::train::signals::StopFlag;
 use crate::{Error, Result};
 use rustix::process::Signal;
@@ -238,223 +237,6 @@ impl Engine {
         }
     }
 
-    /// Writes that the trial starts, unless the journal says otherwise by now.
-    fn announce(&mut self, place: usize, promoted: bool) -> Result<bool> {
-        let (file, resolver, runner) = (&self.file, &self.resolver, &self.runner);
-        let started = self.ledger.change(|state, manifest| {
-            let (trial, now) = (&manifest.trials[place], &state.trials[place]);
-            let fit = match now.phase {
-                Phase::Waiting | Phase::Interrupted | Phase::Failed => !promoted,
-                Phase::Pruned => promoted,
-                Phase::Running | Phase::Finished => false,
-            };
-            if !fit {
-                return Ok((false, Vec::new()));
-            }
-            let id = || trial.id.clone();
-            let mut records = Vec::new();
-            if trial.proposed.is_some() && now.proposed.is_none() {
-                let set = search::propose(file, resolver, trial, &ended(state, manifest, file))?;
-                records.push(Record::Proposed { trial: id(), set });
-            }
-            if promoted {
-                records.push(Record::Promoted { trial: id(), to_the_end: false });
-            }
-            records.push(Record::Started { trial: id(), runner: runner.clone() });
-            Ok((true, records))
-        })?;
-        self.stale = true;
-        Ok(started)
-    }
-
-    fn start(&mut self, place: usize, slot: usize, claim: Claim) -> Result<()> {
-        let run_dir = self.ledger.run_dir(place);
-        let trial = self.ledger.trial(place);
-        let (name, id) = (trial.name.clone(), trial.id.clone());
-        let prepare = || -> Result<Child> {
-            let mut experiment = self.resolver.trial(self.ledger.set(place))?;
-            if experiment.name.is_empty() {
-                experiment.name.clone_from(&self.ledger.manifest.name);
-            }
-            wandb::settings(&self.ledger.manifest, trial, &mut experiment);
-            let title = format!("Trial {name} ({id}) of sweep {}.", self.ledger.manifest.name);
-            let launch = Launch {
-                program: &self.program,
-                run_dir: &run_dir,
-                experiment: &trial::write(&run_dir, &experiment, &title)?,
-                slot: &self.slots[slot],
-                continued: trial::has_checkpoint(&run_dir),
-                own_threads: experiment.train.threads != 0,
-                own_workers: experiment.loader.workers != 0,
-                title: format!("session {}, {}", self.ledger.state.trials[place].sessions, now()),
-            };
-            Child::start(&launch, claim, &self.file.run, place, self.told.0.clone())
-        };
-        match prepare() {
-            Ok(child) => {
-                let active = Active { child, slot, stopping: false, note: None };
-                self.active.insert(place, active);
-                self.view.started(place, &name, self.epochs[place]);
-                Ok(())
-            }
-            Err(error) => {
-                // Not the trial's fault perhaps, but the others can go on.
-                let note = Some(error.to_string());
-                self.view.failed(&name, Outcome::Failed, note.as_deref(), "");
-                self.end(place, Outcome::Failed, None, note, 0.0)
-            }
-        }
-    }
-
-    fn heard(&mut self, place: usize, told: Told) -> Result<()> {
-        match told {
-            Told::Slow(seconds) => {
-                let name = &self.ledger.trial(place).name;
-                self.view.warn(&format!("{name}: no step for {seconds:.0} s"));
-                Ok(())
-            }
-            Told::Feed(feed) => {
-                self.view.feed(place, &feed);
-                if let (Feed::Ended { note, .. }, Some(active)) =
-                    (&feed, self.active.get_mut(&place))
-                {
-                    active.note.clone_from(note);
-                }
-                match self.file.objective.heard(&feed) {
-                    Some(seen) => self.report(place, seen),
-                    None => Ok(()),
-                }
-            }
-            Told::Ended { status, stopping, said, seconds, claim } => {
-                let (code, (outcome, why)) = match status {
-                    Ok(status) => (status.code(), classify(status, stopping, &said)),
-                    Err(e) => (None, (Outcome::Failed, Some(format!("it can't be watched: {e}")))),
-                };
-                let own = self.active.remove(&place).and_then(|active| active.note);
-                let note = match (why, own) {
-                    (Some(why), Some(own)) if outcome != Outcome::Pruned => {
-                        Some(format!("{why}: {own}"))
-                    }
-                    (why, own) => why.or(own),
-                };
-                if outcome == Outcome::Interrupted && stopping == Stopping::No {
-                    self.left.insert(place);
-                }
-                self.end(place, outcome, code, note.clone(), seconds)?;
-                drop(claim);
-                self.show_end(place, outcome, note.as_deref(), &said);
-                Ok(())
-            }
-        }
-    }
-
-    fn show_end(&mut self, place: usize, outcome: Outcome, note: Option<&str>, said: &str) {
-        let name = self.ledger.trial(place).name.clone();
-        match outcome {
-            Outcome::Finished | Outcome::Pruned | Outcome::Interrupted => {
-                let value = self.file.objective.of(&self.ledger.state.trials[place].observations);
-                self.view.ended(&name, outcome, value, &self.file.objective, note);
-                if outcome == Outcome::Finished && value.is_none() {
-                    self.no_value(place);
-                }
-            }
-            _ => {
-                let crash = self.ledger.run_dir(place).join("crash.txt");
-                let crash = if crash.exists() { tail(&crash) } else { String::new() };
-                let said =
-                    if crash.is_empty() { said.to_owned() } else { format!("{said}\n{crash}") };
-                self.view.failed(&name, outcome, note, &said);
-            }
-        }
-    }
-
-    /// The objective is not among what a trial logged.
-    fn no_value(&mut self, place: usize) {
-        let names = crate::sweep::Objective::choices(&self.ledger.run_dir(place));
-        let metric = &self.file.objective.metric;
-        self.view.once(&format!(
-            "warning: the trials don't log the objective {metric:?}; they log {}",
-            names.join(", ")
-        ));
-    }
-
-    /// Writes a trial's newest value and asks the pruning.
-    fn report(&mut self, place: usize, seen: Observation) -> Result<()> {
-        let trial = self.ledger.trial(place).id.clone();
-        let Observation { epoch, value } = seen;
-        self.ledger.write(vec![Record::Reported { trial, epoch, value }])?;
-        self.stale = true;
-        let whole = self.epochs[place];
-        if epoch >= whole || self.ledger.state.trials[place].to_the_end {
-            return Ok(());
-        }
-        let verdict =
-            self.choice(|choice| choice.pruning.verdict(&choice.seen(&self.ledger.state), place));
-        if let (Verdict::Pause, Some(active)) = (verdict, self.active.get_mut(&place))
-            && !active.stopping
-        {
-            active.stopping = true;
-            active.child.stop(Stopping::Pruned, Signal::INT);
-        }
-        Ok(())
-    }
-
-    /// Writes how a trial ended, with what its files have and its lines had not.
-    fn end(
-        &mut self,
-        place: usize,
-        outcome: Outcome,
-        code: Option<i32>,
-        note: Option<String>,
-        seconds: f64,
-    ) -> Result<()> {
-        let recorded = self.file.objective.recorded(&self.ledger.run_dir(place));
-        let recorded = recorded.unwrap_or_default();
-        let id = self.ledger.trial(place).id.clone();
-        self.ledger.change(|state, _| {
-            let known = &state.trials[place].observations;
-            let same = |a: &Observation, b: &Observation| {
-                a.epoch == b.epoch && a.value.to_bits() == b.value.to_bits()
-            };
-            let first = recorded.iter().position(|new| !known.iter().any(|old| same(old, new)));
-            let new = first.map_or(&[][..], |first| &recorded[first..]);
-            let reports = new.iter().map(|seen| Record::Reported {
-                trial: id.clone(),
-                epoch: seen.epoch,
-                value: seen.value,
-            });
-            let mut records: Vec<Record> = reports.collect();
-            records.push(Record::Ended { trial: id.clone(), outcome, code, seconds, note });
-            Ok(((), records))
-        })?;
-        self.stale = true;
-        Ok(())
-    }
-
-    /// Trials whose journal says that they run, and that nobody holds: their runner died.
-    fn recover(&mut self) -> Result<()> {
-        for place in 0..self.ledger.state.trials.len() {
-            let running = self.ledger.state.trials[place].phase == Phase::Running;
-            if !running || self.active.contains_key(&place) {
-                continue;
-            }
-            let run_dir = self.ledger.run_dir(place);
-            let Some(claim) = Claim::take(&run_dir)? else { continue };
-            // What ended before the claim was free is in the journal by now.
-            self.ledger.refresh()?;
-            let trial = &self.ledger.state.trials[place];
-            if trial.phase == Phase::Running {
-                let before = trial.seconds;
-                let (outcome, note, seconds) = trial::lost(&run_dir);
-                let name = self.ledger.trial(place).name.clone();
-                self.end(place, outcome, None, note.clone(), (seconds - before).max(0.0))?;
-                self.view.ended(&name, outcome, None, &self.file.objective, note.as_deref());
-            }
-            drop(claim);
-        }
-        Ok(())
-    }
-
     fn stop_all(&mut self) {
         // SIGTERM says that the machine is taken away.
         let signal = if self.stop.is_terminated() { Signal::TERM } else { Signal::INT };
@@ -509,20 +291,4 @@ fn epochs(base: &Experiment, trials: &[Trial]) -> Vec<u64> {
     let whole = base.train.epochs as u64;
     let stated = |set: &Sets| set.get("train.epochs").and_then(serde_json::Value::as_u64);
     trials.iter().map(|trial| stated(&trial.set).unwrap_or(whole)).collect()
-}
-
-/// Settings and scores of the trials, for what is proposed next.
-fn ended(state: &State, manifest: &Manifest, file: &SweepFile) -> Vec<(Sets, Option<f64>)> {
-    let trials = state.trials.iter().zip(&manifest.trials);
-    trials
-        .filter(|(trial, of)| of.proposed.is_none() || trial.proposed.is_some())
-        .map(|(trial, of)| {
-            let set = trial.proposed.as_ref().unwrap_or(&of.set).clone();
-            (set, file.objective.of(&trial.observations).map(|value| file.objective.score(value)))
-        })
-        .collect()
-}
-
-fn now() -> String {
-    jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }

@@ -1,0 +1,170 @@
+//! What the trials tell, and what becomes of it: in the journal, on the screen.
+
+use super::Engine;
+use crate::Result;
+use crate::record::feed::Feed;
+use crate::sweep::journal::{Outcome, Record};
+use crate::sweep::pruning::Verdict;
+use crate::sweep::runner::child::{Told, tail};
+use crate::sweep::runner::claim::Claim;
+use crate::sweep::runner::outcome::{Stopping, classify};
+use crate::sweep::runner::trial;
+use crate::sweep::{Observation, Phase};
+use rustix::process::Signal;
+
+impl Engine {
+    pub(super) fn heard(&mut self, place: usize, told: Told) -> Result<()> {
+        match told {
+            Told::Slow(seconds) => {
+                let name = &self.ledger.trial(place).name;
+                self.view.warn(&format!("{name}: no step for {seconds:.0} s"));
+                Ok(())
+            }
+            Told::Feed(feed) => {
+                self.view.feed(place, &feed);
+                if let (Feed::Ended { note, .. }, Some(active)) =
+                    (&feed, self.active.get_mut(&place))
+                {
+                    active.note.clone_from(note);
+                }
+                match self.file.objective.heard(&feed) {
+                    Some(seen) => self.report(place, seen),
+                    None => Ok(()),
+                }
+            }
+            Told::Ended { status, stopping, said, seconds, claim } => {
+                let (code, (outcome, why)) = match status {
+                    Ok(status) => (status.code(), classify(status, stopping, &said)),
+                    Err(e) => (None, (Outcome::Failed, Some(format!("it can't be watched: {e}")))),
+                };
+                let own = self.active.remove(&place).and_then(|active| active.note);
+                let note = match (why, own) {
+                    (Some(why), Some(own)) if outcome != Outcome::Pruned => {
+                        Some(format!("{why}: {own}"))
+                    }
+                    (why, own) => why.or(own),
+                };
+                if outcome == Outcome::Interrupted && stopping == Stopping::No {
+                    self.left.insert(place);
+                }
+                self.end(place, outcome, code, note.clone(), seconds)?;
+                drop(claim);
+                self.show_end(place, outcome, note.as_deref(), &said);
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn show_end(
+        &mut self,
+        place: usize,
+        outcome: Outcome,
+        note: Option<&str>,
+        said: &str,
+    ) {
+        let name = self.ledger.trial(place).name.clone();
+        match outcome {
+            Outcome::Finished | Outcome::Pruned | Outcome::Interrupted => {
+                let value = self.file.objective.of(&self.ledger.state.trials[place].observations);
+                self.view.ended(&name, outcome, value, &self.file.objective, note);
+                if outcome == Outcome::Finished && value.is_none() {
+                    self.no_value(place);
+                }
+            }
+            _ => {
+                let crash = self.ledger.run_dir(place).join("crash.txt");
+                let crash = if crash.exists() { tail(&crash) } else { String::new() };
+                let said =
+                    if crash.is_empty() { said.to_owned() } else { format!("{said}\n{crash}") };
+                self.view.failed(&name, outcome, note, &said);
+            }
+        }
+    }
+
+    /// The objective is not among what a trial logged.
+    pub(super) fn no_value(&mut self, place: usize) {
+        let names = crate::sweep::Objective::choices(&self.ledger.run_dir(place));
+        let metric = &self.file.objective.metric;
+        self.view.once(&format!(
+            "warning: the trials don't log the objective {metric:?}; they log {}",
+            names.join(", ")
+        ));
+    }
+
+    /// Writes a trial's newest value and asks the pruning.
+    pub(super) fn report(&mut self, place: usize, seen: Observation) -> Result<()> {
+        let trial = self.ledger.trial(place).id.clone();
+        let Observation { epoch, value } = seen;
+        self.ledger.write(vec![Record::Reported { trial, epoch, value }])?;
+        self.stale = true;
+        let whole = self.epochs[place];
+        if epoch >= whole || self.ledger.state.trials[place].to_the_end {
+            return Ok(());
+        }
+        let verdict =
+            self.choice(|choice| choice.pruning.verdict(&choice.seen(&self.ledger.state), place));
+        if let (Verdict::Pause, Some(active)) = (verdict, self.active.get_mut(&place))
+            && !active.stopping
+        {
+            active.stopping = true;
+            active.child.stop(Stopping::Pruned, Signal::INT);
+        }
+        Ok(())
+    }
+
+    /// Writes how a trial ended, with what its files have and its lines had not.
+    pub(super) fn end(
+        &mut self,
+        place: usize,
+        outcome: Outcome,
+        code: Option<i32>,
+        note: Option<String>,
+        seconds: f64,
+    ) -> Result<()> {
+        let recorded = self.file.objective.recorded(&self.ledger.run_dir(place));
+        let recorded = recorded.unwrap_or_default();
+        let id = self.ledger.trial(place).id.clone();
+        self.ledger.change(|state, _| {
+            let known = &state.trials[place].observations;
+            let same = |a: &Observation, b: &Observation| {
+                a.epoch == b.epoch && a.value.to_bits() == b.value.to_bits()
+            };
+            let first = recorded.iter().position(|new| !known.iter().any(|old| same(old, new)));
+            let new = first.map_or(&[][..], |first| &recorded[first..]);
+            let reports = new.iter().map(|seen| Record::Reported {
+                trial: id.clone(),
+                epoch: seen.epoch,
+                value: seen.value,
+            });
+            let mut records: Vec<Record> = reports.collect();
+            records.push(Record::Ended { trial: id.clone(), outcome, code, seconds, note });
+            Ok(((), records))
+        })?;
+        self.stale = true;
+        Ok(())
+    }
+
+    /// Trials whose journal says that they run, and that nobody holds: their runner died.
+    pub(super) fn recover(&mut self) -> Result<()> {
+        for place in 0..self.ledger.state.trials.len() {
+            let running = self.ledger.state.trials[place].phase == Phase::Running;
+            if !running || self.active.contains_key(&place) {
+                continue;
+            }
+            let run_dir = self.ledger.run_dir(place);
+            let Some(claim) = Claim::take(&run_dir)? else { continue };
+            // What ended before the claim was free is in the journal by now.
+            self.ledger.refresh()?;
+            let trial = &self.ledger.state.trials[place];
+            if trial.phase == Phase::Running {
+                let before = trial.seconds;
+                let (outcome, note, seconds) = trial::lost(&run_dir);
+                let name = self.ledger.trial(place).name.clone();
+                self.end(place, outcome, None, note.clone(), (seconds - before).max(0.0))?;
+                self.view.ended(&name, outcome, None, &self.file.objective, note.as_deref());
+            }
+            drop(claim);
+        }
+        Ok(())
+    }
+}
