@@ -43,7 +43,7 @@ impl Planned {
             base: base.clone(),
             axes: axes.clone(),
             trials: trials.clone(),
-            ..Manifest::new(&self.file.name, &self.file.path)
+            ..Manifest::new(&self.file.name, &absolute(&self.file.path))
         }
     }
 
@@ -80,7 +80,7 @@ impl Planned {
             }
             if old.text != self.file.text {
                 let text = self.file.text.clone();
-                let file = self.file.path.clone();
+                let file = absolute(&self.file.path);
                 Manifest { text, file, ..old }.write(folder)?;
                 said.push(
                     "the sweep file changed, its trials did not: its new settings count".into(),
@@ -146,6 +146,11 @@ impl Planned {
         axes.extend(gone);
         Manifest { created: old.created.clone(), axes, trials, ..self.manifest() }
     }
+}
+
+/// The manifest is read from any folder.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// How two lists of trials differ.

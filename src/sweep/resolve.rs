@@ -316,7 +316,7 @@ mod tests {
         };
         let text = told(json!({"optimizer.lr": -1}));
         assert!(
-            text.contains("optimizer.lr=-1") && text.contains("must be greater than 0"),
+            text.contains("optimizer.lr=-1") && text.contains("must be 0 or greater"),
             "{text}"
         );
         let text = told(json!({"loss.kind": "arcface", "loss.margn": 0.3}));

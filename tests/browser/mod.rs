@@ -1,5 +1,7 @@
 //! A headless Chromium that a test drives through chromedriver.
 
+#![allow(dead_code, reason = "each test binary uses a part")]
+
 use fantoccini::actions::{InputSource, KeyAction, KeyActions, MouseActions, PointerAction};
 use fantoccini::{Client, ClientBuilder, Locator};
 use serde_json::{Value, json};

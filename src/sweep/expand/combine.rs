@@ -25,6 +25,12 @@ pub enum Made {
     },
 }
 
+impl Made {
+    fn of((set, wrong): (Sets, Diagnostic)) -> Made {
+        Made::Wrong { set, diagnostics: vec![wrong] }
+    }
+}
+
 /// The combinations of a block; the first axis is the slowest.
 pub struct Combinations<'b> {
     pub bound: &'b Bound<'b>,
@@ -71,7 +77,7 @@ impl<'b> Combinations<'b> {
         let proposed = tpe.map(|_| Proposed { block: self.bound.index, number: sample });
         let all = match settle(resolver, evaluator, &self.bound.fixed, &choices) {
             Ok(set) => set,
-            Err((set, wrong)) => return Made::Wrong { set, diagnostics: vec![wrong] },
+            Err(wrong) => return Made::of(*wrong),
         };
         let checked = resolver.checked(&all);
         let resolved = match &checked {
@@ -84,7 +90,7 @@ impl<'b> Combinations<'b> {
             match evaluate(resolver, evaluator, condition, &all, resolved.as_ref()) {
                 Ok(false) => {}
                 Ok(true) => return Made::Skipped,
-                Err(wrong) => return Made::Wrong { set: all, diagnostics: vec![wrong] },
+                Err(wrong) => return Made::of((all, *wrong)),
             }
         }
         if let Err(diagnostics) = checked {
@@ -102,7 +108,7 @@ impl<'b> Combinations<'b> {
                 let id = digits(&serde_json::to_vec(&of).expect("text keys only"));
                 Made::Trial(Trial { id, set, proposed: Some(proposed), ..Trial::default() })
             }
-            Err((set, wrong)) => Made::Wrong { set, diagnostics: vec![wrong] },
+            Err(wrong) => Made::of(*wrong),
         }
     }
 
@@ -173,7 +179,7 @@ pub fn settle(
     evaluator: &Evaluator,
     fixed: &Sets,
     choices: &[Choice<'_>],
-) -> Result<Sets, (Sets, Diagnostic)> {
+) -> Result<Sets, Box<(Sets, Diagnostic)>> {
     let mut holds: Vec<bool> = choices.iter().map(|choice| choice.when.is_none()).collect();
     let collect = |holds: &[bool]| {
         let mut set = fixed.clone();
@@ -187,7 +193,7 @@ pub fn settle(
         let set = collect(&holds);
         match evaluate(resolver, evaluator, condition, &set, None) {
             Ok(held) => holds[at] = held,
-            Err(wrong) => return Err((set, wrong)),
+            Err(wrong) => return Err(Box::new((set, *wrong))),
         }
     }
     Ok(collect(&holds))
@@ -200,27 +206,46 @@ pub fn evaluate(
     condition: &Condition,
     set: &Sets,
     resolved: Option<&Value>,
-) -> Result<bool, Diagnostic> {
+) -> Result<bool, Box<Diagnostic>> {
     let owned;
     let value = match resolved {
         Some(resolved) => resolved,
         None => {
-            let tree = resolver.tree(set);
-            let stated = condition.keys().all(|key| tree.find_ref(&key).is_some());
-            // Defaults of a newly chosen kind stand in the resolved configuration alone.
-            let resolved = if stated { None } else { resolver.checked(set).ok() };
-            owned = match resolved {
-                Some(experiment) => serde_json::to_value(&experiment).expect("text keys only"),
-                None => json(&tree),
-            };
+            owned = partly(resolver, condition, set);
             &owned
         }
     };
     let find = |key: &[String]| key.iter().try_fold(value, |value, name| value.get(name));
-    condition.holds(evaluator, find).map_err(|message| Diagnostic {
-        message,
-        help: None,
-        key: String::new(),
-        place: Some(condition.place.clone()),
+    condition.holds(evaluator, find).map_err(|message| {
+        Box::new(Diagnostic {
+            message,
+            help: None,
+            key: String::new(),
+            place: Some(condition.place.clone()),
+        })
     })
+}
+
+/// The configuration of a set as far as a condition names it.
+fn partly(resolver: &Resolver, condition: &Condition, set: &Sets) -> Value {
+    let tree = resolver.tree(set);
+    let mut found = Value::Object(Default::default());
+    for key in condition.keys() {
+        let Some(value) = tree.find_ref(&key) else {
+            // Defaults of a newly chosen kind stand in the resolved configuration alone.
+            return match resolver.checked(set) {
+                Ok(experiment) => serde_json::to_value(&experiment).expect("text keys only"),
+                Err(_) => json(&tree),
+            };
+        };
+        let mut at = &mut found;
+        for name in key.split('.') {
+            if !at.is_object() {
+                *at = Value::Object(Default::default());
+            }
+            at = &mut at[name];
+        }
+        *at = json(value);
+    }
+    found
 }

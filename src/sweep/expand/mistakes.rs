@@ -26,8 +26,17 @@ impl Mistakes {
         for mut diagnostic in diagnostics {
             // Its place is one of the base as it was resolved, which is no file.
             let own = diagnostic.key.is_empty();
-            let place =
-                if own { diagnostic.place.take() } else { place(bound, set, &diagnostic.key) };
+            let lacks = diagnostic.message.contains("has no key");
+            let itself = format!("did you mean `{}`?", diagnostic.key);
+            if lacks && diagnostic.help.as_ref() == Some(&itself) {
+                // A key of another kind: it is right, for other trials.
+                let help = "state for which trials it goes: { values = [...], when = '...' }";
+                diagnostic.help = Some(help.into());
+            }
+            let place = match own {
+                true => diagnostic.place.take(),
+                false => place(bound, set, &diagnostic.key, lacks),
+            };
             let span = |place: &Option<Place>| place.as_ref().map(|place| place.span.clone());
             let same = |known: &&mut Mistake| {
                 known.diagnostic.message == diagnostic.message
@@ -62,8 +71,8 @@ impl Mistakes {
     }
 }
 
-/// Where the sweep file states what a trial has at `key`.
-fn place(bound: &Bound<'_>, set: &Sets, key: &str) -> Option<Place> {
+/// Where the sweep file states what a trial has at `key`: its value, or with `named` the key.
+fn place(bound: &Bound<'_>, set: &Sets, key: &str, named: bool) -> Option<Place> {
     let around = |axis: &str| {
         key.strip_prefix(axis).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
     };
@@ -82,7 +91,7 @@ fn place(bound: &Bound<'_>, set: &Sets, key: &str) -> Option<Place> {
     };
     for (key, axis) in axes {
         let value = axis.values.iter().position(|value| set.get(key) == Some(value));
-        take(key, value.map_or(&axis.place, |at| &axis.places[at]));
+        take(key, value.filter(|_| !named).map_or(&axis.place, |at| &axis.places[at]));
     }
     for (key, parameter) in &bound.parameters {
         take(key, &parameter.place);

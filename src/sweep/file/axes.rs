@@ -118,11 +118,10 @@ pub fn json(context: &Context<'_>, value: &Value, path: &str) -> Option<Json> {
     }
 }
 
-/// `[set]`: a table with a `kind` is one value, which replaces the table where the kind differs.
+/// `[set]`: single keys, so that what is said of a table goes over the table that is there.
 pub fn statements(context: &Context<'_>, table: &Value, path: &str) -> Option<Vec<Statement>> {
     let Some(table) = entry(table, "set") else { return Some(Vec::new()) };
-    let whole = |value: &Value| entry(value, "kind").is_some();
-    let read: Vec<Option<Statement>> = leaves(context, table, path, whole)?
+    let read: Vec<Option<Statement>> = leaves(context, table, path, |_| false)?
         .into_iter()
         .map(|leaf| {
             let value = json(context, leaf.value, &leaf.path)?;

@@ -115,8 +115,7 @@ fn successive_halving_leaves_exactly_the_best() {
             let best: Vec<usize> = (0..27).filter(|at| quality[*at] >= least).collect();
             assert_eq!(reached(&trials, past), best, "seed {seed} epoch {past}");
         }
-        let finished: Vec<Phase> = trials.iter().map(|t| t.phase).collect();
-        assert_eq!(finished.iter().filter(|p| **p == Phase::Finished).count(), 1);
+        assert_eq!(trials.iter().filter(|t| t.phase == Phase::Finished).count(), 1);
     }
 }
 
@@ -192,8 +191,7 @@ fn failures_do_not_keep_the_others_from_ending() {
                 0 if epoch > 2 => NAN,
                 _ => quality[trial] as f64,
             };
-            let slots = 3;
-            let sweep = Sweep { rule: rule.clone(), slots, every: 1, failing: 9, score: &score };
+            let sweep = Sweep { rule: rule.clone(), slots: 3, every: 1, failing: 9, score: &score };
             let trials = sweep.run(waiting(30, 11), seed);
             // Someone who can finish does, unless all that got far failed.
             let finished = trials.iter().any(|t| t.phase == Phase::Finished);

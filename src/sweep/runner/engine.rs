@@ -70,8 +70,9 @@ impl Engine {
         options: RunOptions,
         stop: StopFlag,
     ) -> Result<Engine> {
-        let Manifest { name, base, trials, .. } = &ledger.manifest;
-        let resolver = Resolver::new(name, base)?;
+        let Manifest { file: path, base, trials, .. } = &ledger.manifest;
+        // Relative paths that trials set start from the sweep file's folder.
+        let resolver = Resolver::new(&path.to_string_lossy(), base)?;
         let base = resolver.trial(&Sets::new())?;
         let epochs = epochs(&base, trials);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -178,9 +179,9 @@ impl Engine {
 
     /// The sweep was extended.
     fn reread(&mut self) -> Result<()> {
-        let Manifest { name, base, trials, file, text, .. } = &self.ledger.manifest;
+        let Manifest { base, trials, file, text, .. } = &self.ledger.manifest;
         self.file = SweepFile::parse(file, text)?;
-        self.resolver = Resolver::new(name, base)?;
+        self.resolver = Resolver::new(&file.to_string_lossy(), base)?;
         self.epochs = epochs(&self.resolver.trial(&Sets::new())?, trials);
         self.view.extended(&self.ledger);
         Ok(())

@@ -80,7 +80,7 @@ pub fn propose(
     let seen: Vec<(Sets, Option<f64>)> =
         seen.iter().filter(|(set, _)| alike(set)).cloned().collect();
     let evaluator = Evaluator::default();
-    let mistake = |wrong: Diagnostic| Error::from(wrong);
+    let mistake = |wrong: Box<Diagnostic>| Error::from(*wrong);
     let fixed_bits = text_bits(&settings_text(&trial.set));
     for attempt in 0..ATTEMPTS {
         // Combinations of the fixed settings draw apart; the first attempt at a trial without any

@@ -3,7 +3,7 @@
 //!
 //! The trials that did best and the others give a density each; of some values drawn from the
 //! first the one with the largest ratio of both is proposed. Until `startup` trials have a score,
-//! samples are those of [`random`](super::random).
+//! samples are those of [`random`].
 
 use super::{Counter, Dimension, random, text_bits};
 use crate::random::{Stream, derive};

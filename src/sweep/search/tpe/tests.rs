@@ -7,14 +7,17 @@ const OPTUNA: &str = include_str!("../../../../tests/fixtures/sweep/tpe.json");
 /// A parameter with the choice of `kind` that it needs.
 type Space = Vec<(&'static str, Distribution, Option<&'static str>)>;
 
-fn quadratic() -> (Space, fn(&Sets) -> f64) {
+/// A space and the function to minimise.
+type Problem = (Space, fn(&Sets) -> f64);
+
+fn quadratic() -> Problem {
     let axis = Distribution::Uniform { low: -5.0, high: 5.0 };
     (vec![("x", axis.clone(), None), ("y", axis, None)], |set| {
         (set["x"].as_f64().unwrap() - 1.0).powi(2) + (set["y"].as_f64().unwrap() + 2.0).powi(2)
     })
 }
 
-fn mixed() -> (Space, fn(&Sets) -> f64) {
+fn mixed() -> Problem {
     let space = vec![
         ("rate", Distribution::LogUniform { low: 1e-5, high: 1.0 }, None),
         ("kind", Distribution::Choice(vec![json!("a"), json!("b"), json!("c")]), None),
@@ -31,7 +34,7 @@ fn mixed() -> (Space, fn(&Sets) -> f64) {
     })
 }
 
-fn conditional() -> (Space, fn(&Sets) -> f64) {
+fn conditional() -> Problem {
     let space = vec![
         ("kind", Distribution::Choice(vec![json!("a"), json!("b")]), None),
         ("margin", Distribution::Uniform { low: 0.0, high: 1.0 }, Some("a")),
@@ -44,7 +47,7 @@ fn conditional() -> (Space, fn(&Sets) -> f64) {
 }
 
 /// The best value of a search, by TPE or by random samples.
-fn best(problem: fn() -> (Space, fn(&Sets) -> f64), seed: u64, trials: usize, tpe: bool) -> f64 {
+fn best(problem: fn() -> Problem, seed: u64, trials: usize, tpe: bool) -> f64 {
     let (space, function) = problem();
     let startup = if tpe { 10 } else { usize::MAX };
     let settings = Tpe { startup, gamma: 0.1, candidates: 24 };
@@ -72,19 +75,20 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// Over 25 seeds: better than random samples in the median, and no worse than three times the
-/// median of optuna's TPE, whose own medians differ by that much from one set of seeds to another
-/// where the best value is close to 0.
-fn beats(name: &str, problem: fn() -> (Space, fn(&Sets) -> f64)) {
+/// Over 25 seeds: better than random samples in the median, and at least half as many powers of ten
+/// better than optuna's random samples as optuna's TPE is. Its densities differ in their widths, so
+/// this is a bound on sanity, not on rank.
+fn beats(name: &str, problem: fn() -> Problem) {
     let fixture: Value = serde_json::from_str(OPTUNA).unwrap();
     let seeds = fixture["seeds"].as_u64().unwrap();
     let trials = fixture["trials"].as_u64().unwrap() as usize;
     let over = |tpe| median((0..seeds).map(|seed| best(problem, seed, trials, tpe)).collect());
     let (ours, random) = (over(true), over(false));
-    let theirs = fixture["median_best"][name]["tpe"].as_f64().unwrap();
+    let theirs = |sampler: &str| fixture["median_best"][name][sampler].as_f64().unwrap();
+    let half_way = (theirs("tpe") * theirs("random")).sqrt();
     println!("{name}: {ours:.5}, random {random:.5}, optuna {}", fixture["median_best"][name]);
     assert!(ours < 0.7 * random, "{name}: {ours}, random {random}");
-    assert!(ours < 3.0 * theirs, "{name}: {ours}, optuna {theirs}");
+    assert!(ours < half_way, "{name}: {ours}, half way {half_way}");
 }
 
 #[test]
