@@ -316,7 +316,7 @@ fn the_limit_holds_for_all_arrays_together() {
 
 #[test]
 fn a_warned_task_alone_is_requeued_and_its_trial_goes_on() {
-    let Some(sweep) = Sweep::new(2, 150, "cpus = 1") else { return };
+    let Some(sweep) = Sweep::new(2, 250, "cpus = 1") else { return };
     sweep.submit();
     let task = sweep.learning(0);
     // Nobody waits for it: where the task is requeued at once, scancel tries on for a minute.
@@ -333,7 +333,7 @@ fn a_warned_task_alone_is_requeued_and_its_trial_goes_on() {
     assert_eq!(sweep.phases()[0], Phase::Interrupted);
     assert_eq!(status(&sweep.run_dir(0)), "stopped");
     let stopped_after = sweep.steps(0);
-    assert!(stopped_after > 0 && stopped_after < 150 * 8, "{stopped_after}");
+    assert!(stopped_after > 0 && stopped_after < 250 * 8, "{stopped_after}");
     let shown = sweep.status();
     assert!(shown.contains(&format!("{task} waits (BeginTime), requeued once")), "{shown}");
     // It has its task: submitting again adds none.
@@ -349,7 +349,7 @@ fn a_warned_task_alone_is_requeued_and_its_trial_goes_on() {
 
 #[test]
 fn killed_tasks_are_submitted_again_and_finish() {
-    let Some(sweep) = Sweep::new(2, 150, "cpus = 1") else { return };
+    let Some(sweep) = Sweep::new(2, 250, "cpus = 1") else { return };
     sweep.submit();
     let (killed, cancelled) = (sweep.learning(0), sweep.learning(1));
     sweep.slurm.say("scancel", &["--signal=KILL", "--full", &killed]).exits(0);
@@ -385,7 +385,7 @@ fn killed_tasks_are_submitted_again_and_finish() {
 #[test]
 fn a_pre_empted_task_is_requeued_by_slurm_and_goes_on() {
     let launcher = "cpus = 1\npartition = \"normal\"";
-    let Some(sweep) = Sweep::with(Share::all(), 1, 150, launcher) else { return };
+    let Some(sweep) = Sweep::with(Share::all(), 1, 250, launcher) else { return };
     sweep.submit();
     let task = sweep.learning(0);
     let args = ["--parsable", "--partition=urgent", "--exclusive", "--output=/dev/null"];

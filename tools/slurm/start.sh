@@ -111,7 +111,7 @@ PreemptMode=REQUEUE
 SlurmdParameters=config_overrides
 GresTypes=gpu
 NodeName=$host NodeAddr=127.0.0.1 NodeHostname=$host CPUs=8 RealMemory=8000 Gres=gpu:2 State=UNKNOWN
-PartitionName=normal Nodes=$host Default=YES MaxTime=01:00:00 PriorityTier=1 GraceTime=1
+PartitionName=normal Nodes=$host Default=YES MaxTime=01:00:00 PriorityTier=1 GraceTime=0
 PartitionName=urgent Nodes=$host MaxTime=01:00:00 PriorityTier=9
 CONF
 echo "NodeName=$host Name=gpu File=/dev/null,/dev/zero" >"$folder/gres.conf"
