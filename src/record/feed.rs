@@ -112,13 +112,10 @@ impl Sink for FeedSink {
                 let (batches, first_batch) = (*batches, *first_batch);
                 self.tell(&Feed::Epoch { epoch, epochs, batches, first_batch });
             }
-            Event::Step(row) => {
-                if self.last_step.is_none_or(|last| last.elapsed() >= INTERVAL) {
-                    self.last_step = Some(Instant::now());
-                    let (step, loss) = (row.step, row.loss);
-                    let images_per_second = row.images_per_second;
-                    self.tell(&Feed::Step { step, loss, images_per_second });
-                }
+            Event::Step(row) if self.last_step.is_none_or(|last| last.elapsed() >= INTERVAL) => {
+                self.last_step = Some(Instant::now());
+                let (step, loss, images_per_second) = (row.step, row.loss, row.images_per_second);
+                self.tell(&Feed::Step { step, loss, images_per_second });
             }
             Event::EpochEnded(row) => {
                 self.tell(&Feed::EpochEnded { epoch: row.epoch, values: epoch_values(row) });

@@ -57,7 +57,7 @@ fn render(file: &SweepFile, expansion: &Expansion, jobs: usize, all: bool) -> Re
         None => format!(
             "how long that takes is not known: no finished run has these data, network and batch \
              size; `run {} --set epochs=1` measures an epoch",
-            file.base.display()
+            super::open::short(&file.base).display()
         ),
     });
     if file.pruning.kind() != "none" {

@@ -7,7 +7,7 @@ use super::manifest::{Manifest, Trial};
 use crate::config::{Experiment, load_str};
 use crate::{Error, Result};
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// A sweep file, expanded.
 pub struct Planned {
@@ -29,7 +29,7 @@ impl Planned {
             Some(folder) => folder.to_owned(),
             None => {
                 let base: Experiment = load_str("the base", &expansion.base, &[])?.experiment;
-                base.paths.results.join("sweeps").join(&file.name)
+                short(&base.paths.results.join("sweeps").join(&file.name))
             }
         };
         Ok(Planned { file, expansion, sets: sets.to_vec(), folder })
@@ -151,6 +151,20 @@ impl Planned {
 /// The manifest is read from any folder.
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// A path as one would type it here: without the current folder in front, and without `x/../`.
+pub fn short(path: &Path) -> PathBuf {
+    let mut whole = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir if whole.file_name().is_some() => drop(whole.pop()),
+            Component::CurDir => {}
+            other => whole.push(other),
+        }
+    }
+    let here = std::env::current_dir().unwrap_or_default();
+    whole.strip_prefix(&here).map(Path::to_owned).unwrap_or(whole)
 }
 
 /// How two lists of trials differ.

@@ -21,8 +21,8 @@ pub fn status(ledger: Ledger, all: bool) -> Result<String> {
     let most = if all { usize::MAX } else { TOP };
     let mut text = format!("{}: {}\n", manifest.name, counts(&ledger));
     // Writing to a String can't fail.
-    if let Some(left) = time_left(&ledger, 1).filter(|_| state.count(Phase::Finished) > 0) {
-        let _ = writeln!(text, "about {left} of training left");
+    if let Some(left) = time_left(&ledger, 1) {
+        let _ = writeln!(text, "about {left} of training left, with one trial at a time");
     }
     let board = leaderboard::rank(manifest, state, &file.objective);
     let table = leaderboard::text_table(&board, most, WIDTH);

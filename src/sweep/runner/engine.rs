@@ -48,7 +48,8 @@ pub struct Engine {
     runner: Runner,
     slots: Vec<Slot>,
     active: HashMap<usize, Active>,
-    told: (mpsc::UnboundedSender<(usize, Told)>, mpsc::UnboundedReceiver<(usize, Told)>),
+    teller: mpsc::UnboundedSender<(usize, Told)>,
+    told: mpsc::UnboundedReceiver<(usize, Told)>,
     /// Not started again here: stopped from outside.
     left: BTreeSet<usize>,
     /// Claimed by someone else when last looked at.
@@ -93,6 +94,7 @@ impl Engine {
             pid: std::process::id(),
             job: options.job.clone(),
         };
+        let (teller, told) = mpsc::unbounded_channel();
         let view = View::new(options.verbosity, &ledger, slots.len());
         Ok(Engine {
             ledger,
@@ -104,7 +106,8 @@ impl Engine {
             runner,
             slots,
             active: HashMap::new(),
-            told: mpsc::unbounded_channel(),
+            teller,
+            told,
             left: BTreeSet::new(),
             elsewhere: BTreeSet::new(),
             epochs,
@@ -165,9 +168,9 @@ impl Engine {
             }
             let tick = tokio::time::sleep(TICK);
             tokio::select! {
-                Some((place, told)) = self.told.1.recv() => {
+                Some((place, told)) = self.told.recv() => {
                     self.heard(place, told)?;
-                    while let Ok((place, told)) = self.told.1.try_recv() {
+                    while let Ok((place, told)) = self.told.try_recv() {
                         self.heard(place, told)?;
                     }
                 }
@@ -250,7 +253,7 @@ impl Engine {
     /// Until no process is left, whatever they tell.
     async fn wait_for_all(&mut self) {
         while !self.active.is_empty() {
-            if let Some((place, Told::Ended { .. })) = self.told.1.recv().await {
+            if let Some((place, Told::Ended { .. })) = self.told.recv().await {
                 self.active.remove(&place);
             }
         }

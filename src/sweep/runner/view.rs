@@ -194,7 +194,7 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("the template is constant")
 }
 
-/// By the time that finished trials took; none before the first.
+/// By the time that finished trials took; none before the first, and none where nothing is left.
 pub fn time_left(ledger: &Ledger, jobs: usize) -> Option<String> {
     let state = &ledger.state;
     let finished = state.trials.iter().filter(|trial| trial.phase == Phase::Finished);
@@ -205,7 +205,11 @@ pub fn time_left(ledger: &Ledger, jobs: usize) -> Option<String> {
     let open = [Phase::Waiting, Phase::Running, Phase::Interrupted];
     let dropped = ledger.manifest.trials.iter().filter(|trial| trial.dropped).count();
     let open: usize = open.iter().map(|phase| state.count(*phase)).sum();
-    let left = open.saturating_sub(dropped) as f64 * seconds / f64::from(count) / jobs as f64;
+    let open = open.saturating_sub(dropped);
+    if open == 0 {
+        return None;
+    }
+    let left = open as f64 * seconds / f64::from(count) / jobs as f64;
     Some(crate::record::duration(left))
 }
 

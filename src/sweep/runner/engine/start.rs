@@ -60,7 +60,7 @@ impl Engine {
                 own_workers: experiment.loader.workers != 0,
                 title: format!("session {}, {}", self.ledger.state.trials[place].sessions, now()),
             };
-            Child::start(&launch, claim, &self.file.run, place, self.told.0.clone())
+            Child::start(&launch, claim, &self.file.run, place, self.teller.clone())
         };
         match prepare() {
             Ok(child) => {
