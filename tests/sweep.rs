@@ -262,8 +262,15 @@ fn an_edited_file_extends_the_sweep() {
     assert_eq!(phases(&folder), [Phase::Finished; 6]);
     let after: Vec<_> = runs(&folder).iter().map(|run| hash(run)).collect();
     assert_eq!(after[..4], before[..], "finished trials are kept as they are");
+    // What is left out has no rank, whatever it came to.
+    let table = csv(&folder.join("sweep.csv"));
+    let left_out: Vec<_> = table.iter().filter(|row| row.contains(&"\"lr=0.1".into())).collect();
+    assert_eq!(left_out.len(), 2, "{table:?}");
+    assert!(left_out.iter().all(|row| row.iter().any(|cell| cell.contains("left out"))));
+    let best = std::fs::read_to_string(folder.join("best.toml")).unwrap();
+    assert!(best.contains("trial lr=0.05") || best.contains("trial lr=0.025"), "{best}");
     let status = tiny.succeed(&["sweep", "status", "results/sweeps/grid"]);
-    assert!(status.contains("2 no longer asked for"), "{status}");
+    assert!(status.contains("4 trials: 4 finished; 2 more, no longer asked for"), "{status}");
 }
 
 #[test]
@@ -327,10 +334,87 @@ fn two_runners_share_the_work() {
     assert_eq!(runners.len(), 2, "both had something to do");
 }
 
+/// The values of what ran before are read again.
+#[test]
+fn another_objective_and_a_lost_line_change_no_value() {
+    let tiny = Tiny::new();
+    let folder = sweep(&tiny, GRID);
+    tiny.run(&["sweep", "grid.toml"]).exits(0);
+    let values = |folder: &Path| -> Vec<_> {
+        let state = Ledger::open(folder).unwrap().state;
+        state.trials.iter().map(|trial| trial.observations.clone()).collect()
+    };
+    let before = values(&folder);
+    let journal = folder.join("journal.jsonl");
+    let text = std::fs::read_to_string(&journal).unwrap();
+    let kept = text.lines().filter(|line| !line.contains("\"epoch\":2"));
+    std::fs::write(&journal, kept.map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+    assert_ne!(values(&folder), before);
+    tiny.run(&["sweep", "grid.toml"]).exits(0);
+    assert_eq!(values(&folder), before);
+    // A changed line is told by its checksum.
+    let text = std::fs::read_to_string(&journal).unwrap();
+    std::fs::write(&journal, text.replacen("\"epoch\":3", "\"epoch\":4", 1)).unwrap();
+    let status = tiny.run(&["sweep", "status", "results/sweeps/grid"]).exits(0);
+    assert!(status.stderr.contains("is left out"), "{}", status.stderr);
+
+    tiny.write(
+        "grid.toml",
+        &GRID.replace("unseen/accuracy", "val_loss").replace("maximize", "auto"),
+    );
+    tiny.run(&["sweep", "grid.toml"]).exits(0).says(&["its new settings count"]);
+    for (run, seen) in runs(&folder).iter().zip(values(&folder)) {
+        let losses: Vec<String> = support::column(&run.join("epochs.csv"), "val_loss");
+        let seen: Vec<String> = seen.iter().map(|seen| seen.value.to_string()).collect();
+        assert_eq!(seen, losses);
+    }
+}
+
+#[test]
+fn an_objective_that_no_trial_logs_is_refused() {
+    let tiny = Tiny::new();
+    for (metric, said) in [
+        ("val_lss", "did you mean \"val_loss\"?"),
+        ("unseen/acuracy", "did you mean \"accuracy\"?"),
+        ("lfw/accuracy", "names no evaluation set"),
+    ] {
+        let folder = sweep(&tiny, &GRID.replace("unseen/accuracy", metric));
+        tiny.run(&["sweep", "grid.toml"]).exits(2).says(&[said]);
+        assert!(!folder.exists());
+    }
+}
+
+/// Nobody reads what it says: it works on.
+#[test]
+fn a_closed_pipe_stops_nothing() {
+    let tiny = Tiny::new();
+    let folder = sweep(&tiny, GRID);
+    let script = "\"$0\" sweep grid.toml 2>&1 | head -n 1";
+    Ended::of(&mut tiny.under_shell(script, &[])).exits(0);
+    wait_until("the end", || phases(&folder) == [Phase::Finished; 4]);
+}
+
+/// Something in the way of one trial is that trial's trouble.
+#[test]
+fn an_obstructed_trial_hurts_no_other() {
+    let tiny = Tiny::new();
+    let folder = sweep(&tiny, &format!("{GRID}[retry]\nwait = 0.01\n"));
+    tiny.write("results/sweeps/grid/trials/lr=0.05,margin=0.2", "not a folder");
+    tiny.run(&["sweep", "grid.toml"]).exits(1).says(&["failed lr=0.05,margin=0.2", "File exists"]);
+    use Phase::{Failed, Finished};
+    assert_eq!(phases(&folder), [Finished, Finished, Failed, Finished]);
+}
+
 #[test]
 fn bad_folders_are_named() {
     let tiny = Tiny::new();
     tiny.run(&["sweep", "status", "nowhere"]).exits(2).says(&["is no sweep's folder"]);
+    tiny.run(&["sweep", "status", "tiny.toml"]).exits(2).says(&["is no sweep's folder"]);
+    let run = tiny.train("run", &[]);
+    sweep(&tiny, GRID);
+    tiny.run(&["sweep", "grid.toml", "--dir", run.to_str().unwrap()])
+        .exits(2)
+        .says(&["is a run's folder"]);
     let folder = sweep(&tiny, GRID);
     tiny.run(&["sweep", "grid.toml"]).exits(0);
     // A journal whose last line was torn.

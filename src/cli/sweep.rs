@@ -10,6 +10,7 @@ use crate::sweep::runner::{RunOptions, Summary, run};
 use crate::sweep::{Ledger, Manifest, Phase, dry_run, slurm, status};
 use crate::train::signals::StopFlag;
 use crate::{Error, Result};
+use std::io::Write;
 use std::path::Path;
 
 pub fn sweep(args: &SweepArgs, verbosity: Verbosity) -> Result<()> {
@@ -28,9 +29,9 @@ pub fn sweep(args: &SweepArgs, verbosity: Verbosity) -> Result<()> {
                 return say(&text);
             }
             if verbosity > Verbosity::Quiet {
-                planned.expansion.notes.iter().for_each(|note| eprintln!("{note}"));
+                planned.expansion.notes.iter().for_each(|note| note_aloud(note));
             }
-            planned.open()?.iter().for_each(|note| eprintln!("{note}"));
+            planned.open()?.iter().for_each(|note| note_aloud(note));
             work(&planned.folder, &args.running, verbosity)
         }
         (None, None) => Err(Error::input("no sweep file given").help("run sweep SWEEP.toml")),
@@ -40,18 +41,19 @@ pub fn sweep(args: &SweepArgs, verbosity: Verbosity) -> Result<()> {
 fn perform(command: &SweepCommand, verbosity: Verbosity) -> Result<()> {
     match command {
         SweepCommand::Status { dir } => {
-            let ledger = Ledger::open(dir)?;
+            let mut ledger = Ledger::open(dir)?;
+            ledger.heard().iter().for_each(|said| note_aloud(&format!("warning: {said}")));
             say(&status::status(ledger, verbosity == Verbosity::Verbose)?)
         }
         SweepCommand::Resume { dir, running } => work(dir, running, verbosity),
         SweepCommand::Retry { dir, failed, trials, running } => {
             let count = retry(dir, *failed, trials)?;
-            eprintln!("{count} trials are tried again");
+            note_aloud(&format!("to be tried again: {count}"));
             work(dir, running, verbosity)
         }
         SweepCommand::Promote { dir, trials, running } => {
             let count = promote(dir, trials)?;
-            eprintln!("{count} pruned trials go on to their end");
+            note_aloud(&format!("to go on to their end: {count}"));
             work(dir, running, verbosity)
         }
         SweepCommand::Extend { dir, file, dry_run, settings, running } => {
@@ -65,7 +67,7 @@ fn perform(command: &SweepCommand, verbosity: Verbosity) -> Result<()> {
             if *dry_run {
                 return say(&format!("{}\n", planned.change()?.words()));
             }
-            eprintln!("{}", planned.extend()?.words());
+            note_aloud(&planned.extend()?.words());
             work(dir, running, verbosity)
         }
         SweepCommand::Task { dir, offset } => task(dir, *offset, verbosity),
@@ -82,7 +84,12 @@ fn work(folder: &Path, running: &RunArgs, verbosity: Verbosity) -> Result<()> {
     let summary = run(folder, &options, &stop)?;
     let ledger = Ledger::open(folder)?;
     say(&status::ended(&ledger, &summary)?)?;
-    let Summary { failed, .. } = summary;
+    let Summary { failed, interrupted, .. } = summary;
+    if interrupted > 0 {
+        let help = format!("go on with: run sweep resume {}", folder.display());
+        let message = format!("stopped from outside: {interrupted}");
+        return Err(Error::stopped(message).help(help));
+    }
     match failed {
         0 => Ok(()),
         failed => {
@@ -90,10 +97,15 @@ fn work(folder: &Path, running: &RunArgs, verbosity: Verbosity) -> Result<()> {
                 "run sweep status {0} says why; run sweep retry {0} --failed tries them again",
                 folder.display()
             );
-            let of = ledger.state.trials.len();
+            let of = ledger.asked();
             Err(Error::failed(format!("{failed} of {of} trials failed")).help(help))
         }
     }
+}
+
+/// A line on standard error. One that can't be written is no reason to stop.
+fn note_aloud(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Submits a task for each trial that is left.
@@ -133,7 +145,7 @@ fn task(folder: &Path, offset: usize, verbosity: Verbosity) -> Result<()> {
         };
         let summary = run(folder, &options, stop)?;
         let name = &manifest.trials[wanted.place].name;
-        eprintln!("{name} is done here; the sweep: {}", summary.words());
+        note_aloud(&format!("{name} is done here; the sweep: {}", summary.words()));
         let trial = &Ledger::open(folder)?.state.trials[wanted.place];
         match file.retry.is_given_up(trial) {
             true => Err(Error::failed(format!("trial {name} failed: {}", status::word(trial)))),
@@ -171,7 +183,9 @@ fn mark(
         places.push(find(&ledger.manifest, name)?);
     }
     ledger.change(|state, manifest| {
-        let fit = |place: &usize| phases.contains(&state.trials[*place].phase);
+        let fit = |place: &usize| {
+            phases.contains(&state.trials[*place].phase) && !manifest.trials[*place].dropped
+        };
         if let Some(place) = places.iter().find(|place| !fit(place)) {
             let phase = status::word(&state.trials[*place]);
             let name = &manifest.trials[*place].name;

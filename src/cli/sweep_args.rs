@@ -107,6 +107,7 @@ pub enum SweepCommand {
 fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("at least one trial has to run at a time".into()),
+        Ok(jobs) if jobs > 4096 => Err("at most 4096 trials run at a time".into()),
         Ok(jobs) => Ok(jobs),
         Err(_) => Err("it is a number of trials".into()),
     }

@@ -2,7 +2,7 @@
 
 use super::charts;
 use super::history::History;
-use super::{Event, RunInfo, Sink};
+use super::{Event, RunInfo, Sink, Status};
 use crate::checkpoint::durable;
 use crate::evaluate::charts::{Scored, histogram, roc};
 use crate::evaluate::{eval_csv, scores_csv};
@@ -32,6 +32,8 @@ pub struct Plots {
     /// Why a drawing failed, to be said; and whether it was.
     failure: Option<String>,
     failed: bool,
+    /// The run was stopped, to go on later.
+    stopped: bool,
 }
 
 impl Plots {
@@ -42,7 +44,15 @@ impl Plots {
         std::fs::create_dir_all(&folder).map_err(|e| Error::io("create", &folder, e))?;
         durable::clean(&folder)?;
         let run = run.to_path_buf();
-        Ok(Plots { run, due: false, drawing: None, not_before: None, failure: None, failed: false })
+        Ok(Plots {
+            run,
+            due: false,
+            drawing: None,
+            not_before: None,
+            failure: None,
+            failed: false,
+            stopped: false,
+        })
     }
 
     fn start(&mut self) {
@@ -85,6 +95,7 @@ impl Sink for Plots {
     fn on(&mut self, event: &Event) -> Result<()> {
         match event {
             Event::EpochEnded(_) => self.due = true,
+            Event::RunEnded { status: Status::Stopped, .. } => self.stopped = true,
             // The epoch's evaluation is recorded and all files are on the disk.
             Event::CheckpointSaved { .. } if self.due => {
                 if self.drawing.as_ref().is_some_and(JoinHandle::is_finished) {
@@ -109,8 +120,11 @@ impl Sink for Plots {
 
     fn close(&mut self) -> Result<()> {
         self.wait();
-        self.start();
-        self.wait();
+        // Who stops a run waits for it, and when it goes on it draws again.
+        if !self.stopped {
+            self.start();
+            self.wait();
+        }
         Ok(())
     }
 }

@@ -54,11 +54,9 @@ fn render(file: &SweepFile, expansion: &Expansion, jobs: usize, all: bool) -> Re
                 duration(seconds)
             )
         }
-        None => format!(
-            "how long that takes is not known: no finished run has these data, network and batch \
-             size; `run {} --set epochs=1` measures an epoch",
-            super::open::short(&file.base).display()
-        ),
+        None => "how long that takes is not known yet: no finished run or trial has these data, \
+                 network and batch size; ask again when the first trial has ended"
+            .to_owned(),
     });
     if file.pruning.kind() != "none" {
         lines.push(format!("pruning by {} will stop some of them earlier", file.pruning.kind()));

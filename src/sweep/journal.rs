@@ -57,6 +57,13 @@ pub enum Record {
         #[serde(deserialize_with = "crate::record::number")]
         value: f64,
     },
+    /// All its values, instead of those reported before: epoch and value, null where it is no
+    /// number.
+    Observed {
+        trial: String,
+        #[serde(deserialize_with = "values")]
+        values: Vec<(u64, f64)>,
+    },
     /// A pruned trial goes on.
     Promoted {
         trial: String,
@@ -202,6 +209,12 @@ impl Journal {
         self.read += end as u64;
         Ok((news, (bytes.len() - end) as u64))
     }
+}
+
+/// JSON has no NaN.
+fn values<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<(u64, f64)>, D::Error> {
+    let values = Vec::<(u64, Option<f64>)>::deserialize(deserializer)?;
+    Ok(values.into_iter().map(|(epoch, value)| (epoch, value.unwrap_or(f64::NAN))).collect())
 }
 
 fn line(entry: &Entry) -> Vec<u8> {

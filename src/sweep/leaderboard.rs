@@ -72,7 +72,10 @@ pub fn rank(manifest: &Manifest, state: &State, objective: &Objective) -> Leader
             None => groups.push(vec![at]),
         }
     }
-    let mut groups: Vec<Group> = groups.into_iter().map(|t| summary(t, &values)).collect();
+    // What is no longer asked for was trained on another base perhaps: it has no rank.
+    let asked = |at: usize| values[at].filter(|_| !manifest.trials[at].dropped);
+    let ranked: Vec<Option<f64>> = (0..values.len()).map(asked).collect();
+    let mut groups: Vec<Group> = groups.into_iter().map(|t| summary(t, &ranked)).collect();
     let ended = |group: &Group| {
         let over = |at: &usize| matches!(state.trials[*at].phase, Phase::Pruned | Phase::Failed);
         group.trials.iter().all(over)
@@ -89,7 +92,10 @@ pub fn rank(manifest: &Manifest, state: &State, objective: &Objective) -> Leader
         rank: rank + 1,
         value: values[at],
         epoch: state.trials[at].epoch(),
-        status: status(&state.trials[at]),
+        status: match manifest.trials[at].dropped {
+            true => format!("{}, left out", status(&state.trials[at])),
+            false => status(&state.trials[at]),
+        },
     };
     let rows = groups.iter().enumerate().flat_map(|(n, g)| g.trials.iter().map(move |at| (n, *at)));
     let rows = rows.map(row).collect();
@@ -138,14 +144,15 @@ pub fn settings(trial: &Trial, state: &TrialState) -> Sets {
     sets
 }
 
-/// Equal for the trials of a group. Of a trial that has no settings yet it is its own.
+/// Equal for the trials of a group. Of a trial that has no settings yet, or that is no longer asked for,
+/// it is its own.
 fn without_seed(trial: &Trial, state: &TrialState) -> String {
     let mut entries: Vec<(String, String)> = settings(trial, state)
         .into_iter()
         .filter(|(key, _)| key != SEED)
         .map(|(key, value)| (key, value.to_string()))
         .collect();
-    if trial.proposed.is_some() && state.proposed.is_none() {
+    if trial.dropped || trial.proposed.is_some() && state.proposed.is_none() {
         entries.push((String::new(), trial.id.clone()));
     }
     entries.sort();

@@ -2,7 +2,7 @@
 
 use super::journal::{Journal, News, Record};
 use super::manifest::{Manifest, Sets, Trial};
-use super::state::State;
+use super::state::{Phase, State};
 use crate::Result;
 use std::path::{Path, PathBuf};
 
@@ -79,6 +79,17 @@ impl Ledger {
     /// Writes records that depend on nothing.
     pub fn write(&mut self, records: Vec<Record>) -> Result<()> {
         self.change(|_, _| Ok(((), records)))
+    }
+
+    /// Trials that the sweep file asks for.
+    pub fn asked(&self) -> usize {
+        self.manifest.trials.iter().filter(|trial| !trial.dropped).count()
+    }
+
+    /// How many of them are in a phase.
+    pub fn count(&self, phase: Phase) -> usize {
+        let trials = self.manifest.trials.iter().zip(&self.state.trials);
+        trials.filter(|(of, trial)| !of.dropped && trial.phase == phase).count()
     }
 
     /// What is wrong with the journal, once.

@@ -4,6 +4,7 @@ use crate::checkpoint::durable;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 pub const FILE: &str = "manifest.json";
@@ -101,7 +102,7 @@ impl Manifest {
         let path = folder.join(FILE);
         let text = match std::fs::read(&path) {
             Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
                 let message =
                     format!("{} is no sweep's folder: it has no {FILE}", folder.display());
                 return Err(Error::input(message)

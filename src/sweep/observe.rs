@@ -2,12 +2,25 @@
 
 use super::settings::Objective;
 use super::state::Observation;
+use crate::config::Experiment;
 use crate::record::feed::Feed;
 use crate::{Error, Result};
 use std::path::Path;
 
 /// The checkpoint whose scores count: the weights as they are after an epoch.
 const CHECKPOINT: &str = "latest";
+
+/// Columns of epochs.csv, and metrics of eval.csv besides those at a rate.
+const COLUMNS: [&str; 7] = [
+    "train_loss",
+    "train_accuracy",
+    "val_loss",
+    "val_accuracy",
+    "lr",
+    "seconds",
+    "images_per_second",
+];
+const METRICS: [&str; 5] = ["accuracy", "standard_error", "threshold", "auc", "eer"];
 
 /// Where a metric is logged.
 enum Source<'a> {
@@ -71,6 +84,47 @@ impl Objective {
             }
         }
         Ok(found)
+    }
+
+    /// Refuses a metric that no trial will log.
+    ///
+    /// # Errors
+    /// An evaluation set that the experiment lacks, a column or metric that there is not.
+    pub fn check(&self, file: &Path, base: &Experiment, axes: &[String]) -> Result<()> {
+        let wrong = |what: String, name: &str, known: &[&str]| {
+            let error =
+                Error::input(format!("{}: the objective {:?} {what}", file.display(), self.metric));
+            Err(match crate::config::suggest(name, known) {
+                Some(near) => error.help(format!("did you mean {near:?}?")),
+                None if known.is_empty() => {
+                    error.help("the base experiment has no evaluation sets: see [evaluate.sets]")
+                }
+                None => error.help(format!("there are {}", known.join(", "))),
+            })
+        };
+        match source(&self.metric) {
+            Source::Epochs(column) if !COLUMNS.contains(&column) => {
+                wrong("is no column of epochs.csv".into(), column, &COLUMNS)
+            }
+            Source::Epochs(_) => Ok(()),
+            Source::Eval(set, metric) => {
+                let sets: Vec<&str> = base.evaluate.sets.keys().map(String::as_str).collect();
+                // An axis may bring sets of its own.
+                let varied = axes.iter().any(|axis| axis.starts_with("evaluate.sets"));
+                if !varied && !sets.contains(&set) {
+                    return wrong(format!("names no evaluation set {set:?}"), set, &sets);
+                }
+                let at_rate = |name: &str| {
+                    metric.strip_prefix(name).is_some_and(|rate| rate.parse::<f64>().is_ok())
+                };
+                let known = METRICS.contains(&metric)
+                    || ["val@far=", "far@far=", "tar@far="].iter().any(|name| at_rate(name));
+                match known {
+                    true => Ok(()),
+                    false => wrong(format!("names no metric {metric:?}"), metric, &METRICS),
+                }
+            }
+        }
     }
 
     /// What the run of a folder logged that could be an objective.

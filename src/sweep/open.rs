@@ -5,6 +5,7 @@ use super::file::SweepFile;
 use super::journal::{Journal, Record};
 use super::manifest::{Manifest, Trial};
 use crate::config::{Experiment, load_str};
+use crate::record::RunInfo;
 use crate::{Error, Result};
 use std::collections::{HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
@@ -25,12 +26,11 @@ impl Planned {
     pub fn read(path: &Path, sets: &[String], folder: Option<&Path>) -> Result<Planned> {
         let file = SweepFile::read(path)?;
         let expansion = expand(&file, sets)?;
+        let base: Experiment = load_str("the base", &expansion.base, &[])?.experiment;
+        file.objective.check(&file.path, &base, &expansion.axes)?;
         let folder = match folder {
             Some(folder) => folder.to_owned(),
-            None => {
-                let base: Experiment = load_str("the base", &expansion.base, &[])?.experiment;
-                short(&base.paths.results.join("sweeps").join(&file.name))
-            }
+            None => short(&base.paths.results.join("sweeps").join(&file.name)),
         };
         Ok(Planned { file, expansion, sets: sets.to_vec(), folder })
     }
@@ -53,6 +53,10 @@ impl Planned {
     /// The folder holds a sweep of other trials.
     pub fn open(&self) -> Result<Vec<String>> {
         let Planned { folder, .. } = self;
+        if RunInfo::is_in(folder) {
+            return Err(Error::input(format!("{} is a run's folder", folder.display()))
+                .help("name one of its own with --dir"));
+        }
         std::fs::create_dir_all(folder).map_err(|e| {
             Error::io("make", folder, e)
                 .into_input()

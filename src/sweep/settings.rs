@@ -2,9 +2,14 @@
 
 use super::state::Observation;
 
+/// Longest duration that makes sense, seconds.
+const YEAR: f64 = 3.2e7;
+
 crate::config_choice! {
     /// What is better.
     pub enum Goal {
+        /// By the metric: smaller losses and error rates, larger accuracies and areas.
+        Auto = "auto",
         /// Larger values.
         Maximize = "maximize",
         /// Smaller values.
@@ -28,8 +33,8 @@ crate::config_struct! {
         /// A column of epochs.csv such as `val_loss`, or SET/METRIC of eval.csv such as
         /// `unseen/accuracy`, of checkpoint `latest`.
         pub metric: String = "val_loss".into(), required();
-        /// `maximize` or `minimize`.
-        pub goal: Goal = Goal::Minimize;
+        /// `maximize`, `minimize` or, by the metric's name, `auto`.
+        pub goal: Goal = Goal::Auto;
         /// Whether a trial's `last` value counts or its `best`.
         pub value: Counts = Counts::Last;
     }
@@ -47,11 +52,23 @@ impl Objective {
         }
     }
 
+    /// By the name: a loss, an error rate, a time.
+    fn lower_is_better(&self) -> bool {
+        let name = self.metric.rsplit('/').next().unwrap_or(&self.metric);
+        ["loss", "eer", "far@", "standard_error", "seconds"].iter().any(|low| name.contains(low))
+            && !name.starts_with("tar@")
+            && !name.starts_with("val@")
+    }
+
     /// The value as one that is better the larger it is.
     pub fn score(&self, value: f64) -> f64 {
         match self.goal {
             Goal::Maximize => value,
             Goal::Minimize => -value,
+            Goal::Auto => match self.lower_is_better() {
+                true => -value,
+                false => value,
+            },
         }
     }
 }
@@ -60,17 +77,17 @@ crate::config_struct! {
     /// How trials are run.
     pub struct Running {
         /// Trials at a time; 0 is one for each GPU, or one.
-        pub jobs: usize = 0;
+        pub jobs: usize = 0, at_most(4096);
         /// CPU threads of a trial; 0 divides the cores by the jobs.
-        pub threads: usize = 0;
+        pub threads: usize = 0, at_most(4096);
         /// Seconds without a step after which a trial is called slow.
-        pub slow_after: f64 = 300.0, positive();
+        pub slow_after: f64 = 300.0, positive(), at_most(YEAR);
         /// How many of these without a step until it is stopped; 0 is never.
-        pub stop_after: usize = 4;
+        pub stop_after: usize = 4, at_most(1_000_000);
         /// Seconds that a trial has for its last checkpoint when it is stopped, then it is killed.
-        pub grace: f64 = 60.0, positive();
+        pub grace: f64 = 60.0, positive(), at_most(YEAR);
         /// Seconds that a trial may take in all; 0 is no limit.
-        pub time_limit: f64 = 0.0, non_negative();
+        pub time_limit: f64 = 0.0, non_negative(), at_most(YEAR);
     }
 }
 
@@ -88,8 +105,8 @@ crate::config_struct! {
         /// Its loss stopped being finite: the same again gives the same.
         pub diverged: usize = 0;
         /// Seconds before the first repetition; doubles each time.
-        pub wait: f64 = 2.0, non_negative();
+        pub wait: f64 = 2.0, non_negative(), at_most(YEAR);
         /// Longest wait, seconds.
-        pub longest_wait: f64 = 300.0, non_negative();
+        pub longest_wait: f64 = 300.0, non_negative(), at_most(YEAR);
     }
 }

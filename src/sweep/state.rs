@@ -106,6 +106,7 @@ impl State {
             Record::Proposed { trial, .. }
             | Record::Started { trial, .. }
             | Record::Reported { trial, .. }
+            | Record::Observed { trial, .. }
             | Record::Promoted { trial, .. }
             | Record::Ended { trial, .. }
             | Record::Retry { trial } => trial,
@@ -128,6 +129,11 @@ impl State {
                 // A continued trial may repeat epochs after its checkpoint.
                 trial.observations.retain(|seen| seen.epoch < *epoch);
                 trial.observations.push(Observation { epoch: *epoch, value: *value });
+            }
+            Record::Observed { values, .. } => {
+                let seen =
+                    |(epoch, value): &(u64, f64)| Observation { epoch: *epoch, value: *value };
+                trial.observations = values.iter().map(seen).collect();
             }
             Record::Promoted { to_the_end, .. } => {
                 trial.promoted_at = Some(trial.epoch());

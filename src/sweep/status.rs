@@ -98,7 +98,6 @@ pub fn ended(ledger: &Ledger, summary: &Summary) -> Result<String> {
 }
 
 fn counts(ledger: &Ledger) -> String {
-    let state = &ledger.state;
     let dropped = ledger.manifest.trials.iter().filter(|trial| trial.dropped).count();
     let phases = [
         (Phase::Finished, "finished"),
@@ -109,13 +108,19 @@ fn counts(ledger: &Ledger) -> String {
         (Phase::Waiting, "waiting"),
     ];
     let shown = phases.iter().filter_map(|(phase, word)| {
-        let count = state.count(*phase);
+        let count = ledger.count(*phase);
         (count > 0 || *phase == Phase::Finished).then(|| format!("{count} {word}"))
     });
     let words = shown.collect::<Vec<_>>().join(", ");
-    let gone =
-        if dropped > 0 { format!(" ({dropped} no longer asked for)") } else { String::new() };
-    format!("{} trials: {words}{gone}", state.trials.len())
+    let gone = match dropped {
+        0 => String::new(),
+        n => format!("; {n} more, no longer asked for"),
+    };
+    let trials = match ledger.asked() {
+        1 => "1 trial".to_owned(),
+        n => format!("{n} trials"),
+    };
+    format!("{trials}: {words}{gone}")
 }
 
 /// A trial's state in a word.

@@ -27,7 +27,11 @@ pub fn best_experiment(
     let Some(group) = board.groups.first().filter(|group| group.mean.is_some()) else {
         return Ok(None);
     };
-    let Some(first) = board.rows.first() else { return Ok(None) };
+    // One of the seeds may have failed.
+    let mut rows = board.rows.iter().take(group.trials.len());
+    let Some(first) = rows.find(|row| row.value.is_some_and(f64::is_finite)) else {
+        return Ok(None);
+    };
     let trial = &manifest.trials[first.trial];
     let sets = settings(trial, &state.trials[first.trial]);
     let experiment = resolve(&sets)?;

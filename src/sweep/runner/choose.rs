@@ -63,10 +63,13 @@ impl Choice<'_> {
             return None;
         }
         let failures: usize = trial.failures.values().sum();
-        let ended: Timestamp = trial.ended.as_deref()?.parse().ok()?;
-        // A clock that was set back makes nobody wait for longer than the pause.
-        let passed = self.now.duration_since(ended).try_into().unwrap_or(Duration::ZERO);
-        Some(self.retry.pause(failures).saturating_sub(passed))
+        let ended: Option<Timestamp> = trial.ended.as_deref().and_then(|time| time.parse().ok());
+        // A clock that was set back since makes nobody wait.
+        let passed = ended.and_then(|ended| self.now.duration_since(ended).try_into().ok());
+        Some(
+            passed
+                .map_or(Duration::ZERO, |passed| self.retry.pause(failures).saturating_sub(passed)),
+        )
     }
 
     /// The trials as pruning sees them.

@@ -12,7 +12,7 @@ use super::view::View;
 use super::{RunOptions, Summary};
 use crate::config::Experiment;
 use crate::sweep::file::SweepFile;
-use crate::sweep::journal::Runner;
+use crate::sweep::journal::{Outcome, Runner};
 use crate::sweep::resolve::Resolver;
 use crate::sweep::{Ledger, Manifest, Phase, Sets, Trial, leaderboard};
 use crate::train::signals::StopFlag;
@@ -139,6 +139,7 @@ impl Engine {
     }
 
     async fn work(&mut self) -> Result<()> {
+        self.reconcile()?;
         loop {
             self.ledger.refresh()?;
             if self.generation != self.ledger.generation {
@@ -186,7 +187,7 @@ impl Engine {
         self.resolver = Resolver::new(&file.to_string_lossy(), base)?;
         self.epochs = epochs(&self.resolver.trial(&Sets::new())?, trials);
         self.view.extended(&self.ledger);
-        Ok(())
+        self.reconcile()
     }
 
     /// Nothing to start, now or later, and nobody else at work whose trials might be left to us.
@@ -230,9 +231,19 @@ impl Engine {
             };
             let next = self.choice(|choice| choice.next(&self.ledger.state));
             let Next::Start { place, promoted } = next else { return Ok(next) };
-            let Some(claim) = Claim::take(&self.ledger.run_dir(place))? else {
-                self.elsewhere.insert(place);
-                continue;
+            let claim = match Claim::take(&self.ledger.run_dir(place)) {
+                Ok(Some(claim)) => claim,
+                Ok(None) => {
+                    self.elsewhere.insert(place);
+                    continue;
+                }
+                Err(error) => {
+                    // Something is in this trial's way; the others can go on.
+                    let note = Some(error.to_string());
+                    self.end(place, Outcome::Failed, None, note.clone(), 0.0)?;
+                    self.show_end(place, Outcome::Failed, note.as_deref(), "");
+                    continue;
+                }
             };
             if self.announce(place, promoted)? {
                 self.start(place, slot, claim)?;
@@ -247,7 +258,9 @@ impl Engine {
             active.stopping = true;
             active.child.stop(Stopping::Runner, signal);
         }
-        self.view.once("stopping: each trial writes its checkpoint");
+        if !self.active.is_empty() {
+            self.view.once("stopping: each trial writes its checkpoint");
+        }
     }
 
     /// Until no process is left, whatever they tell.
@@ -274,17 +287,16 @@ impl Engine {
     fn summary(&self) -> Summary {
         let state = &self.ledger.state;
         let retry = &self.file.retry;
-        let given_up = state.trials.iter().filter(|trial| retry.is_given_up(trial)).count();
-        let dropped = |place: usize| self.ledger.manifest.trials[place].dropped;
-        let waiting = (0..state.trials.len())
-            .filter(|place| state.trials[*place].phase == Phase::Waiting && !dropped(*place));
+        let asked = state.trials.iter().zip(&self.ledger.manifest.trials);
+        let given_up = asked.filter(|(trial, of)| !of.dropped && retry.is_given_up(trial)).count();
         Summary {
-            finished: state.count(Phase::Finished),
+            finished: self.ledger.count(Phase::Finished),
             failed: given_up,
-            pruned: state.count(Phase::Pruned),
-            interrupted: state.count(Phase::Interrupted),
-            waiting: waiting.count() + state.count(Phase::Failed) - given_up,
-            running: state.count(Phase::Running),
+            pruned: self.ledger.count(Phase::Pruned),
+            interrupted: self.ledger.count(Phase::Interrupted),
+            waiting: self.ledger.count(Phase::Waiting) + self.ledger.count(Phase::Failed)
+                - given_up,
+            running: self.ledger.count(Phase::Running),
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::sweep::journal::Outcome;
 use crate::sweep::{Ledger, Objective, Phase, leaderboard};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::{BTreeSet, HashMap};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 /// Lines of the leaderboard below the bars.
@@ -39,7 +39,7 @@ impl View {
             false => ProgressDrawTarget::hidden(),
         };
         let screen = MultiProgress::with_draw_target(target);
-        let total = screen.add(ProgressBar::new(wanted(ledger)));
+        let total = screen.add(ProgressBar::new(ledger.asked() as u64));
         total.set_style(style("{prefix} {bar:24} {pos}/{len} trials {msg}"));
         total.set_prefix(ledger.manifest.name.clone());
         let board = screen.add(ProgressBar::new(0));
@@ -59,7 +59,7 @@ impl View {
 
     /// The sweep has other trials.
     pub fn extended(&mut self, ledger: &Ledger) {
-        self.total.set_length(wanted(ledger));
+        self.total.set_length(ledger.asked() as u64);
         self.say(Verbosity::Normal, "the sweep was extended: going on with its new trials");
     }
 
@@ -71,7 +71,8 @@ impl View {
         match self.terminal {
             // A terminal that went away is no reason to stop a sweep.
             true => drop(self.screen.println(text)),
-            false => eprintln!("{text}"),
+            // Nor is a pipe that nobody reads any more.
+            false => drop(writeln!(std::io::stderr(), "{text}")),
         }
     }
 
@@ -109,8 +110,7 @@ impl View {
                 let epoch = (*step * *epochs).div_ceil(bar.length().unwrap_or(1).max(1));
                 bar.set_message(format!("epoch {epoch}/{epochs} loss {loss:.4}  {name}"));
             }
-            Feed::EpochEnded { .. } | Feed::Evaluated { .. } => {}
-            Feed::Ended { .. } => bar.finish(),
+            Feed::EpochEnded { .. } | Feed::Evaluated { .. } | Feed::Ended { .. } => {}
         }
     }
 
@@ -160,11 +160,11 @@ impl View {
         self.drawn = Some(Instant::now());
         let state = &ledger.state;
         let ended = [Phase::Finished, Phase::Pruned, Phase::Failed];
-        let ended: usize = ended.iter().map(|phase| state.count(*phase)).sum();
+        let ended: usize = ended.iter().map(|phase| ledger.count(*phase)).sum();
         self.total.set_position(ended as u64);
         let mut words = Vec::new();
         for (phase, word) in [(Phase::Failed, "failed"), (Phase::Pruned, "pruned")] {
-            let count = state.count(phase);
+            let count = ledger.count(phase);
             if count > 0 {
                 words.push(format!("{count} {word}"));
             }
@@ -185,11 +185,6 @@ impl View {
     }
 }
 
-/// Trials that the sweep file asks for.
-fn wanted(ledger: &Ledger) -> u64 {
-    ledger.manifest.trials.iter().filter(|trial| !trial.dropped).count() as u64
-}
-
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("the template is constant")
 }
@@ -203,9 +198,7 @@ pub fn time_left(ledger: &Ledger, jobs: usize) -> Option<String> {
         return None;
     }
     let open = [Phase::Waiting, Phase::Running, Phase::Interrupted];
-    let dropped = ledger.manifest.trials.iter().filter(|trial| trial.dropped).count();
-    let open: usize = open.iter().map(|phase| state.count(*phase)).sum();
-    let open = open.saturating_sub(dropped);
+    let open: usize = open.iter().map(|phase| ledger.count(*phase)).sum();
     if open == 0 {
         return None;
     }

@@ -85,6 +85,10 @@ impl Engine {
     pub(super) fn no_value(&mut self, place: usize) {
         let names = crate::sweep::Objective::choices(&self.ledger.run_dir(place));
         let metric = &self.file.objective.metric;
+        if names.iter().any(|name| metric.ends_with(name.as_str())) {
+            let text = format!("warning: the trials left the objective {metric:?} empty");
+            return self.view.once(&text);
+        }
         self.view.once(&format!(
             "warning: the trials don't log the objective {metric:?}; they log {}",
             names.join(", ")
@@ -144,6 +148,33 @@ impl Engine {
         Ok(())
     }
 
+    /// The values of trials that rest, read again from what they recorded: a line of the journal may
+    /// be lost, or the objective be another than before.
+    pub(super) fn reconcile(&mut self) -> Result<()> {
+        for place in 0..self.ledger.state.trials.len() {
+            let trial = &self.ledger.state.trials[place];
+            if trial.sessions == 0 || trial.phase == Phase::Running {
+                continue;
+            }
+            let run_dir = self.ledger.run_dir(place);
+            // Without its folder the journal is all there is.
+            if !run_dir.join("epochs.csv").exists() {
+                continue;
+            }
+            let recorded = self.file.objective.recorded(&run_dir).unwrap_or_default();
+            let bits = |seen: &[Observation]| -> Vec<(u64, u64)> {
+                seen.iter().map(|seen| (seen.epoch, seen.value.to_bits())).collect()
+            };
+            if bits(&recorded) != bits(&trial.observations) {
+                let trial = self.ledger.trial(place).id.clone();
+                let values = recorded.iter().map(|seen| (seen.epoch, seen.value)).collect();
+                self.ledger.write(vec![Record::Observed { trial, values }])?;
+                self.stale = true;
+            }
+        }
+        Ok(())
+    }
+
     /// Trials whose journal says that they run, and that nobody holds: their runner died.
     pub(super) fn recover(&mut self) -> Result<()> {
         for place in 0..self.ledger.state.trials.len() {
@@ -152,7 +183,8 @@ impl Engine {
                 continue;
             }
             let run_dir = self.ledger.run_dir(place);
-            let Some(claim) = Claim::take(&run_dir)? else { continue };
+            // Something in the way of its lock is seen when it is to be started.
+            let Ok(Some(claim)) = Claim::take(&run_dir) else { continue };
             // What ended before the claim was free is in the journal by now.
             self.ledger.refresh()?;
             let trial = &self.ledger.state.trials[place];
