@@ -116,14 +116,16 @@ impl Manifest {
                  edit the sweep file and use `run sweep extend` to change a sweep",
             )
         };
-        let Sealed { sha256, manifest } =
-            serde_json::from_slice(&text).map_err(|e| damaged(format!("is damaged: {e}")))?;
-        if manifest.format_version > FORMAT_VERSION {
+        // A newer one may have other fields: its version is looked at first.
+        let value: Value = serde_json::from_slice(&text).unwrap_or_default();
+        let version = value["format_version"].as_u64().unwrap_or_default();
+        if version > u64::from(FORMAT_VERSION) {
             return Err(damaged(format!(
-                "has format version {}, this arcrun knows up to {FORMAT_VERSION}",
-                manifest.format_version
+                "has format version {version}, this arcrun knows up to {FORMAT_VERSION}"
             )));
         }
+        let Sealed { sha256, manifest } =
+            serde_json::from_slice(&text).map_err(|e| damaged(format!("is damaged: {e}")))?;
         if sha256 != manifest.checksum() {
             return Err(damaged("was changed by hand: its checksum is another".into()));
         }
@@ -174,6 +176,10 @@ mod tests {
         let error = Manifest::read(folder.path()).unwrap_err();
         assert!(error.to_string().contains("was changed by hand"), "{error}");
         assert_eq!(error.exit_code(), 2);
+        let newer = text.replace("\"format_version\": 1", "\"format_version\": 9");
+        std::fs::write(&path, newer.replace("\"arcrun\"", "\"version\"")).unwrap();
+        let error = Manifest::read(folder.path()).unwrap_err();
+        assert!(error.to_string().contains("has format version 9"), "{error}");
         std::fs::write(&path, &text[..text.len() / 2]).unwrap();
         let error = Manifest::read(folder.path()).unwrap_err();
         assert!(error.to_string().contains("is damaged"), "{error}");

@@ -29,6 +29,8 @@ pub enum Told {
     Feed(Feed),
     /// No step for so many seconds.
     Slow(f64),
+    /// Whoever watches it is gone.
+    Lost,
     /// It ended; with what was done to it before, the end of what it printed, and the claim, which
     /// is to be kept until the end is in the journal.
     Ended {
@@ -95,7 +97,13 @@ impl Child {
         let process = start().map_err(|e| Error::io("start", launch.program, e))?;
         let (stop, stops) = mpsc::unbounded_channel();
         let watch = Watch { place, told, running: running.clone(), path, output };
-        tokio::spawn(watch.run(process, stops, claim));
+        let lost = watch.told.clone();
+        let watching = tokio::spawn(watch.run(process, stops, claim));
+        tokio::spawn(async move {
+            if watching.await.is_err() {
+                let _ = lost.send((place, Told::Lost));
+            }
+        });
         Ok(Child { stop })
     }
 }
@@ -318,7 +326,7 @@ impl Patience {
 }
 
 /// The end of a file, as text.
-pub fn tail(path: &Path) -> String {
+fn tail(path: &Path) -> String {
     let read = || -> std::io::Result<Vec<u8>> {
         let mut file = File::open(path)?;
         let size = file.metadata()?.len();

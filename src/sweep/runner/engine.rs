@@ -266,7 +266,7 @@ impl Engine {
     /// Until no process is left, whatever they tell.
     async fn wait_for_all(&mut self) {
         while !self.active.is_empty() {
-            if let Some((place, Told::Ended { .. })) = self.told.recv().await {
+            if let Some((place, Told::Ended { .. } | Told::Lost)) = self.told.recv().await {
                 self.active.remove(&place);
             }
         }

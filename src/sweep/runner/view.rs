@@ -144,7 +144,8 @@ impl View {
         self.remove(name);
         let note = note.map(|note| format!(": {note}")).unwrap_or_default();
         let mut text = format!("{} {name}{note}", outcome.word());
-        let lines: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
+        let lines: Vec<&str> =
+            said.lines().filter(|line| !line.trim().is_empty() && !is_frame(line)).collect();
         for line in &lines[lines.len().saturating_sub(LAST_LINES)..] {
             text.push_str("\n    ");
             text.push_str(line);
@@ -183,6 +184,13 @@ impl View {
         self.total.finish_and_clear();
         self.board.finish_and_clear();
     }
+}
+
+/// A line of a stack: `   3: name`, or where that is.
+fn is_frame(line: &str) -> bool {
+    let text = line.trim_start();
+    let number = text.split_once(": ").is_some_and(|(n, _)| n.parse::<usize>().is_ok());
+    line.starts_with(' ') && (number || text.starts_with("at "))
 }
 
 fn style(template: &str) -> ProgressStyle {

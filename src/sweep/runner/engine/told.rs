@@ -5,12 +5,15 @@ use crate::Result;
 use crate::record::feed::Feed;
 use crate::sweep::journal::{Outcome, Record};
 use crate::sweep::pruning::Verdict;
-use crate::sweep::runner::child::{Told, tail};
+use crate::sweep::runner::child::Told;
 use crate::sweep::runner::claim::Claim;
 use crate::sweep::runner::outcome::{Stopping, classify};
 use crate::sweep::runner::trial;
 use crate::sweep::{Observation, Phase};
 use rustix::process::Signal;
+
+/// Lines of a crash note that are shown.
+const CRASH_LINES: usize = 8;
 
 impl Engine {
     pub(super) fn heard(&mut self, place: usize, told: Told) -> Result<()> {
@@ -31,6 +34,14 @@ impl Engine {
                     Some(seen) => self.report(place, seen),
                     None => Ok(()),
                 }
+            }
+            Told::Lost => {
+                // Its process holds the claim while it lives, so nobody starts it a second time.
+                self.active.remove(&place);
+                let note = "its watcher panicked: this is a bug in arcrun".to_owned();
+                self.end(place, Outcome::Failed, None, Some(note.clone()), 0.0)?;
+                self.show_end(place, Outcome::Failed, Some(&note), "");
+                Ok(())
             }
             Told::Ended { status, stopping, said, seconds, claim } => {
                 let (code, (outcome, why)) = match status {
@@ -73,9 +84,10 @@ impl Engine {
             }
             _ => {
                 let crash = self.ledger.run_dir(place).join("crash.txt");
-                let crash = if crash.exists() { tail(&crash) } else { String::new() };
-                let said =
-                    if crash.is_empty() { said.to_owned() } else { format!("{said}\n{crash}") };
+                let crash = std::fs::read_to_string(crash).unwrap_or_default();
+                // Its first lines say where it stood and why; frames of the stack follow.
+                let head: Vec<&str> = crash.lines().take(CRASH_LINES).collect();
+                let said = format!("{said}\n{}", head.join("\n"));
                 self.view.failed(&name, outcome, note, &said);
             }
         }
