@@ -11,7 +11,8 @@ const EPOCHS: &str = "epochs.csv";
 const EVAL: &str = "eval.csv";
 const STEP_COLUMNS: [&str; 7] =
     ["step", "epoch", "loss", "lr", "images_per_second", "accuracy", "grad_norm"];
-const EPOCH_COLUMNS: [&str; 8] = [
+/// Of epochs.csv, in order.
+pub(crate) const EPOCH_COLUMNS: [&str; 8] = [
     "epoch",
     "train_loss",
     "train_accuracy",

@@ -23,6 +23,7 @@ pub mod tfevents;
 pub(crate) use console::duration;
 pub use console::{Console, Verbosity};
 pub use crash::{CrashNote, note as crash_note};
+pub(crate) use csv_sink::EPOCH_COLUMNS;
 pub use csv_sink::{Columns, CsvSink};
 pub(crate) use event::number;
 pub use event::{EpochRow, Event, StepRow};

@@ -15,7 +15,6 @@ pub use sheet::{Sheet, write_csv};
 pub use text::text_table;
 
 use super::journal::Outcome;
-use super::settings::Counts;
 use super::{Manifest, Objective, Phase, Sets, State, Trial, TrialState};
 use std::collections::HashMap;
 
@@ -62,7 +61,7 @@ pub struct Row {
 /// Ranks the trials as they stand.
 pub fn rank(manifest: &Manifest, state: &State, objective: &Objective) -> Leaderboard {
     let values: Vec<Option<f64>> =
-        state.trials.iter().map(|trial| value_of(trial, objective)).collect();
+        state.trials.iter().map(|trial| objective.of(&trial.observations)).collect();
     let mut places: HashMap<String, usize> = HashMap::new();
     let mut groups: Vec<Vec<usize>> = Vec::new();
     for (at, (trial, state)) in manifest.trials.iter().zip(&state.trials).enumerate() {
@@ -100,20 +99,6 @@ pub fn rank(manifest: &Manifest, state: &State, objective: &Objective) -> Leader
     let rows = groups.iter().enumerate().flat_map(|(n, g)| g.trials.iter().map(move |at| (n, *at)));
     let rows = rows.map(row).collect();
     Leaderboard { objective: objective.clone(), groups, rows }
-}
-
-/// What counts of a trial: the last value, or the best finite one.
-pub fn value_of(trial: &TrialState, objective: &Objective) -> Option<f64> {
-    match objective.value {
-        Counts::Last => trial.value(),
-        Counts::Best => {
-            let values = trial.observations.iter().map(|seen| seen.value);
-            let finite = values.filter(|value| value.is_finite());
-            let better = |a: &f64, b: &f64| objective.score(*a).total_cmp(&objective.score(*b));
-            // Of a trial that never had a finite one, whatever it had.
-            finite.max_by(better).or(trial.value())
-        }
-    }
 }
 
 /// Where a trial stands, in words; of one that failed also how.

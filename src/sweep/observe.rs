@@ -3,6 +3,7 @@
 use super::settings::Objective;
 use super::state::Observation;
 use crate::config::Experiment;
+use crate::record::EPOCH_COLUMNS;
 use crate::record::feed::Feed;
 use crate::{Error, Result};
 use std::path::Path;
@@ -10,16 +11,7 @@ use std::path::Path;
 /// The checkpoint whose scores count: the weights as they are after an epoch.
 const CHECKPOINT: &str = "latest";
 
-/// Columns of epochs.csv, and metrics of eval.csv besides those at a rate.
-const COLUMNS: [&str; 7] = [
-    "train_loss",
-    "train_accuracy",
-    "val_loss",
-    "val_accuracy",
-    "lr",
-    "seconds",
-    "images_per_second",
-];
+/// Metrics of eval.csv besides those at a rate.
 const METRICS: [&str; 5] = ["accuracy", "standard_error", "threshold", "auc", "eer"];
 
 /// Where a metric is logged.
@@ -103,8 +95,9 @@ impl Objective {
             })
         };
         match source(&self.metric) {
-            Source::Epochs(column) if !COLUMNS.contains(&column) => {
-                wrong("is no column of epochs.csv".into(), column, &COLUMNS)
+            // The first column is the epoch itself.
+            Source::Epochs(column) if !EPOCH_COLUMNS[1..].contains(&column) => {
+                wrong("is no column of epochs.csv".into(), column, &EPOCH_COLUMNS[1..])
             }
             Source::Epochs(_) => Ok(()),
             Source::Eval(set, metric) => {

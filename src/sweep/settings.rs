@@ -41,13 +41,16 @@ crate::config_struct! {
 }
 
 impl Objective {
-    /// What counts of a trial's values, which are in order.
+    /// What counts of a trial's values, which are in order: the last, or the best finite one.
     pub fn of(&self, seen: &[Observation]) -> Option<f64> {
-        let better = |a: &f64, b: &f64| self.score(*a).total_cmp(&self.score(*b));
+        let last = seen.last().map(|seen| seen.value);
         match self.value {
-            Counts::Last => seen.last().map(|seen| seen.value),
+            Counts::Last => last,
             Counts::Best => {
-                seen.iter().map(|seen| seen.value).filter(|value| !value.is_nan()).max_by(better)
+                let finite = seen.iter().map(|seen| seen.value).filter(|value| value.is_finite());
+                let better = |a: &f64, b: &f64| self.score(*a).total_cmp(&self.score(*b));
+                // Of a trial that never had a finite one, whatever it had.
+                finite.max_by(better).or(last)
             }
         }
     }
