@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::{Experiment, load_str};
+use crate::sweep::settings::Counts;
 use crate::sweep::settings::Goal;
 use crate::sweep::{Entry, Record};
 use serde_json::{Value, json};
