@@ -57,12 +57,13 @@ fn together_they_keep_the_rate() {
     let window = Duration::from_secs(1);
     let until = |from: Instant| times.iter().filter(move |at| **at >= from && **at < from + window);
     let most = times.iter().map(|from| until(*from).count()).max().unwrap();
-    // 40 a second and the burst; as many as 100 ms hold may arrive late, when the machine is busy.
-    assert!(most <= 40 + 10 + 4, "{most} requests in a second");
+    // 40 a second and the burst; as many as half a second holds may arrive late, when the machine is
+    // busy.
+    assert!(most <= 40 + 10 + 20, "{most} requests in a second");
     // The budget is used: without it there would be hundreds, with a pace for each run eight times.
     let all = *times.last().unwrap() - times[0];
     let rate = times.len() as f64 / all.as_secs_f64();
-    assert!((20.0..=54.0).contains(&rate), "{rate} requests a second");
+    assert!((20.0..=60.0).contains(&rate), "{rate} requests a second");
 }
 
 #[test]
@@ -85,8 +86,9 @@ fn one_that_is_told_to_wait_keeps_all_away() {
             (told.at + Duration::from_secs_f64(from), told.at + Duration::from_secs_f64(to));
         requests.iter().filter(|seen| seen.at > from && seen.at < to).count()
     };
-    // What was on its way when the answer came still arrives.
-    assert!(after(0.0, 0.3) <= RUNS, "{}", after(0.0, 0.3));
+    // What was on its way when the answer came still arrives, and while a busy machine lets the one
+    // read it, each of the others may begin another. Without a shared pause there would be 30.
+    assert!(after(0.0, 0.3) <= 2 * RUNS, "{}", after(0.0, 0.3));
     assert_eq!(after(0.3, 1.95), 0);
     // Then 10 ms apart, not all at once.
     assert!(after(1.95, 2.1) <= 20, "{}", after(1.95, 2.1));
