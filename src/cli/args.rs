@@ -7,7 +7,7 @@ use std::str::FromStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-pub use super::model_args::{CompareArgs, EmbedArgs, EvalArgs, ModelArgs};
+pub use super::model_args::{CompareArgs, EmbedArgs, EvalArgs, ModelArgs, SearchArgs};
 use super::spelling::{normalise, setting_for};
 pub use super::sweep_args::{Launcher, RunArgs, SweepArgs, SweepCommand};
 use crate::config::{Shape, read_file};
@@ -100,6 +100,8 @@ pub enum Command {
     Embed(EmbedArgs),
     /// Says whether two images show the same person: cosine, distance, the tuned threshold.
     Compare(CompareArgs),
+    /// Finds the most similar images of a gallery for each query: JSON and a contact sheet.
+    Search(SearchArgs),
     /// Runs the trials of a sweep file, or goes on with them; safe to repeat.
     Sweep(SweepArgs),
     /// Draws what runs recorded.

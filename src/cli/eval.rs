@@ -109,7 +109,7 @@ fn of_run(
         for name in &names {
             for result in &scored {
                 let result = Scored { checkpoint: name.clone(), ..result.clone() };
-                evaluation.write_detail(name, &result.set, &result.detail)?;
+                evaluation.write_detail(epoch, name, &result.set, &result.detail)?;
                 sink.take(&result)?;
             }
         }

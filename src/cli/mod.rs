@@ -15,6 +15,7 @@ mod plot;
 pub mod progress;
 mod report;
 mod schedule;
+pub(crate) mod search;
 mod spelling;
 mod sweep;
 mod sweep_args;
@@ -94,6 +95,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         }
         Some(Command::Eval(options)) => eval::eval(&options, verbosity),
         Some(Command::Embed(options)) => embed::embed(&options, verbosity),
+        Some(Command::Search(options)) => search::search(&options, verbosity),
         Some(Command::Compare(options)) => compare::compare(&options, verbosity),
         Some(Command::Sweep(options)) => sweep::sweep(&options, verbosity),
         Some(Command::Plot(PlotCommand::Curves(options))) => plot::curves::curves(&options),

@@ -2,6 +2,7 @@
 
 use super::args::Settings;
 use crate::evaluate::Flip;
+use crate::retrieval::Metric;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -77,6 +78,38 @@ pub struct CompareArgs {
     /// One line of JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SearchArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Images that are searched: a file, a folder or a quoted pattern; may be repeated.
+    #[arg(long, required = true, value_name = "GLOB", num_args = 1..)]
+    pub gallery: Vec<String>,
+    /// Images that are searched for, in the same forms.
+    #[arg(long, required = true, value_name = "GLOB", num_args = 1..)]
+    pub query: Vec<String>,
+    /// Hits of each query.
+    #[arg(long, default_value_t = 10, value_name = "K")]
+    pub top_k: usize,
+    /// cosine or euclidean.
+    #[arg(long, default_value = "cosine", value_parser = metric)]
+    pub metric: Metric,
+    /// {query file: [gallery files, best first]}
+    #[arg(long, value_name = "FILE.json")]
+    pub output: PathBuf,
+    /// The picture of queries and hits, instead of the output's name with .png.
+    #[arg(long, value_name = "FILE.png")]
+    pub contact_sheet: Option<PathBuf>,
+    /// Leaves out images that can't be read, by name, instead of ending with the first.
+    #[arg(long)]
+    pub skip_broken: bool,
+}
+
+pub(super) fn metric(text: &str) -> Result<Metric, String> {
+    let known = Metric::ALL.iter().copied().find(|metric| metric.as_str() == text);
+    known.ok_or_else(|| "it is cosine or euclidean".to_string())
 }
 
 fn flip(text: &str) -> Result<Flip, String> {

@@ -1,4 +1,4 @@
-//! Evaluation: is this the same person? Verification on pairs of images.
+//! Evaluation: is this the same person? Verification on pairs of images, retrieval in a gallery.
 
 pub mod charts;
 pub mod embedding;
@@ -7,6 +7,8 @@ pub mod folds;
 pub mod generated;
 pub mod lfw;
 pub mod pairs;
+pub mod rankings;
+pub mod retrieval;
 pub mod roc;
 pub mod scores_csv;
 pub mod search_images;
@@ -18,6 +20,7 @@ pub use embedding::{Flip, merge_flip, squared_distances};
 pub use generated::{UnseenPairs, generate};
 pub use lfw::{Lfw, Missing, from_lfw};
 pub use pairs::{Pair, PairSet};
+pub use retrieval::{Retrieval, RetrievalSet};
 pub use set::{Detail, EvaluationSet, Outcome, score_all};
 pub use verification::{Metric, VerificationResult, score};
 
@@ -44,10 +47,11 @@ crate::config_struct! {
 }
 
 crate::config_family! {
-    /// A set of image pairs to verify.
+    /// A set of image pairs to verify, or of queries to search in a gallery.
     pub enum SetConfig("evaluate.sets") {
         Lfw(Lfw) = "lfw",
         UnseenPairs(UnseenPairs) = "unseen_pairs",
+        Retrieval(Retrieval) = "retrieval",
     }
 }
 
@@ -95,6 +99,9 @@ pub fn prepare(
             SetConfig::UnseenPairs(unseen_pairs) => {
                 unseen_pairs.build(datasets, unseen, seed).map(EvaluationSet::Pairs)
             }
+            SetConfig::Retrieval(retrieval) => {
+                retrieval.build(datasets, splits).map(EvaluationSet::Retrieval)
+            }
         };
         let checked = set.and_then(|set| set.check().map(|()| set));
         let set = checked.map_err(|error| in_set(&key, error))?;
@@ -116,6 +123,7 @@ impl SetConfig {
         match self {
             SetConfig::Lfw(_) => false,
             SetConfig::UnseenPairs(set) => set.root.raw.as_os_str().is_empty(),
+            SetConfig::Retrieval(set) => set.needs_data(),
         }
     }
 
@@ -124,6 +132,7 @@ impl SetConfig {
         match self {
             SetConfig::Lfw(set) => &set.root,
             SetConfig::UnseenPairs(set) => &set.root,
+            SetConfig::Retrieval(set) => &set.query,
         }
     }
 }

@@ -1,10 +1,12 @@
 //! A prepared evaluation set: its images, and what their embeddings are scored by.
 
 use super::pairs::PairSet;
+use super::retrieval::RetrievalSet;
 use super::verification::{Metric, score};
 use super::{Flip, merge_flip, squared_distances};
 use crate::data::Image;
 use crate::inference::Embeddings;
+use crate::retrieval::Hits;
 use crate::{Error, Result};
 use std::collections::HashMap;
 
@@ -13,6 +15,8 @@ use std::collections::HashMap;
 pub enum EvaluationSet {
     /// Verification: is this the same person?
     Pairs(PairSet),
+    /// Retrieval: which images are nearest?
+    Retrieval(RetrievalSet),
 }
 
 /// The scores of one set.
@@ -27,6 +31,8 @@ pub struct Outcome {
 pub enum Detail {
     /// Squared L2, one per pair of the set.
     Distances(Vec<f64>),
+    /// The hits of each query of the set.
+    Ranking(Hits),
 }
 
 impl EvaluationSet {
@@ -34,6 +40,7 @@ impl EvaluationSet {
     pub fn images(&self) -> &[Image] {
         match self {
             EvaluationSet::Pairs(pairs) => &pairs.images,
+            EvaluationSet::Retrieval(set) => &set.images,
         }
     }
 
@@ -41,6 +48,7 @@ impl EvaluationSet {
     pub fn notes(&self) -> &[String] {
         match self {
             EvaluationSet::Pairs(pairs) => &pairs.notes,
+            EvaluationSet::Retrieval(set) => &set.notes,
         }
     }
 
@@ -48,6 +56,7 @@ impl EvaluationSet {
     pub fn size(&self) -> String {
         match self {
             EvaluationSet::Pairs(pairs) => format!("{} pairs", pairs.pairs.len()),
+            EvaluationSet::Retrieval(set) => set.size(),
         }
     }
 
@@ -58,6 +67,7 @@ impl EvaluationSet {
     pub fn check(&self) -> Result<()> {
         match self {
             EvaluationSet::Pairs(pairs) => score(&vec![1.0; pairs.pairs.len()], pairs).map(drop),
+            EvaluationSet::Retrieval(set) => set.check(),
         }
     }
 
@@ -76,6 +86,7 @@ impl EvaluationSet {
                 let metrics = score(&distances, pairs)?.metrics();
                 Ok(Outcome { metrics, detail: Detail::Distances(distances) })
             }
+            EvaluationSet::Retrieval(set) => set.score(&merged, dim),
         }
     }
 }
@@ -178,10 +189,14 @@ mod tests {
             Ok(degrees(images))
         });
         for ((_, set), outcome) in sets.iter().zip(together.unwrap()) {
-            let Detail::Distances(alone) =
-                set.score(&degrees(set.images()), Flip::None).unwrap().detail;
-            let Detail::Distances(distances) = outcome.detail;
-            assert_eq!(distances, alone);
+            let alone = set.score(&degrees(set.images()), Flip::None).unwrap();
+            assert_eq!(outcome.metrics, alone.metrics);
+            match (outcome.detail, alone.detail) {
+                (Detail::Distances(together), Detail::Distances(alone)) => {
+                    assert_eq!(together, alone);
+                }
+                other => panic!("{other:?}"),
+            }
         }
     }
 

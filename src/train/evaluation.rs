@@ -5,7 +5,7 @@ use super::signals::StopFlag;
 use crate::cli::progress::Counter;
 use crate::data::{OnCorrupt, Preprocess};
 use crate::evaluate::{
-    Detail, Evaluate, EvaluationSet, Flip, Metric, eval_csv, score_all, scores_csv,
+    Detail, Evaluate, EvaluationSet, Flip, Metric, eval_csv, rankings, score_all, scores_csv,
 };
 use crate::inference::{self, embedding};
 use crate::record::{Event, Recorder};
@@ -107,18 +107,27 @@ impl Evaluation {
                 eval_csv::append(path, epoch as usize, &checkpoint, &[(&set, &metrics)])?;
                 self.written += metrics.len() as u64;
             }
-            self.write_detail(&checkpoint, &set, &detail)?;
+            self.write_detail(epoch, &checkpoint, &set, &detail)?;
             recorder.emit(&Event::Evaluated { epoch, checkpoint, set, metrics })?;
         }
         Ok(())
     }
 
     /// Writes what lies behind the scores of a set where it is wanted.
-    pub fn write_detail(&self, checkpoint: &str, name: &str, detail: &Detail) -> Result<()> {
-        let set = self.sets.iter().find(|(set, _)| set == name);
+    pub fn write_detail(
+        &self,
+        epoch: u64,
+        checkpoint: &str,
+        name: &str,
+        detail: &Detail,
+    ) -> Result<()> {
+        let set = self.sets.iter().find(|(set, _)| set == name).map(|(_, set)| set);
         match (&self.scores, set, detail) {
-            (Some(run), Some((_, EvaluationSet::Pairs(pairs))), Detail::Distances(distances)) => {
+            (Some(run), Some(EvaluationSet::Pairs(pairs)), Detail::Distances(distances)) => {
                 scores_csv::write(run, name, checkpoint, pairs, distances)
+            }
+            (Some(run), Some(EvaluationSet::Retrieval(set)), Detail::Ranking(hits)) => {
+                rankings::write(&rankings::path(run, name, checkpoint, epoch), set, hits)
             }
             _ => Ok(()),
         }
