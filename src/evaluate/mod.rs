@@ -7,6 +7,7 @@ pub mod folds;
 pub mod generated;
 pub mod lfw;
 pub mod pairs;
+pub mod pickle;
 pub mod roc;
 pub mod scores_csv;
 pub mod search_images;
