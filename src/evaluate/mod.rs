@@ -9,6 +9,7 @@ pub mod lfw;
 pub mod pairs;
 pub mod rankings;
 pub mod retrieval;
+pub mod pickle;
 pub mod roc;
 pub mod scores_csv;
 pub mod search_images;
