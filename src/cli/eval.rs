@@ -104,7 +104,7 @@ fn of_experiment(file: &Path, settings: &Settings, verbosity: Verbosity) -> Resu
     let model = Model::build(&plan.experiment, splits.train.labels.len(), plan.device);
     let (source, _) = plan.experiment.backbone.common();
     crate::train::pretrained::load(&model, source)?;
-    let name = if source == "none" { "untrained" } else { "pretrained" };
+    let name = if source.is_none() { "untrained" } else { "pretrained" };
     evaluation.run(&model, name, 0, &StopFlag::default())
 }
 
