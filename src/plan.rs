@@ -76,8 +76,11 @@ impl Plan {
 pub fn conflicts(experiment: &Experiment) -> Vec<(String, String)> {
     let mut wrong = Vec::new();
     let mut refuse = |key: &str, message: String| wrong.push((key.to_string(), message));
-    for (key, message) in experiment.backbone.validate() {
+    for (key, message) in experiment.backbone.validate(&experiment.preprocess) {
         refuse(&format!("backbone.{key}"), message);
+    }
+    for (key, message) in experiment.head.validate(&experiment.backbone) {
+        refuse(&format!("head.{key}"), message);
     }
     for (key, message) in experiment.loss.validate() {
         refuse(&format!("loss.{key}"), message);

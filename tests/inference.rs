@@ -55,7 +55,8 @@ fn a_run_folder_is_a_model() {
     close("threshold", tuned[4].parse().unwrap());
     assert_eq!(said["same"], 2.0 - 2.0 * expected < tuned[4].parse().unwrap());
 
-    let verdict = |threshold: &str| tiny.succeed(&["compare", "run", &a, &b, "--threshold", threshold]);
+    let verdict =
+        |threshold: &str| tiny.succeed(&["compare", "run", &a, &b, "--threshold", threshold]);
     assert!(verdict("4.1").starts_with("same person"));
     assert!(verdict("0").starts_with("different persons"));
     assert!(verdict("0").contains("--threshold"));
@@ -93,7 +94,15 @@ fn embeddings_are_written_in_three_forms() {
     assert_eq!(npy.len() % 64, 0);
     assert_eq!(csv(&tiny.path("e.images.csv")).len(), 17);
 
-    embed(&["--output", "e.safetensors", "--normalise", "--flip", "concat", "--checkpoint", "latest"]);
+    embed(&[
+        "--output",
+        "e.safetensors",
+        "--normalise",
+        "--flip",
+        "concat",
+        "--checkpoint",
+        "latest",
+    ]);
     let (tensors, texts) = read_with_texts(&tiny.path("e.safetensors")).unwrap();
     let tensor = &tensors["embeddings"];
     assert_eq!(tensor.size(), [16, 32]);
@@ -126,12 +135,8 @@ fn a_search_names_the_nearest_and_draws_them() {
     tiny.succeed(&[&args[..], &["--output", "found.json"]].concat());
     let found: serde_json::Value =
         serde_json::from_slice(&std::fs::read(tiny.path("found.json")).unwrap()).unwrap();
-    let hits: Vec<PathBuf> = found[&query]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|hit| hit.as_str().unwrap().into())
-        .collect();
+    let hits: Vec<PathBuf> =
+        found[&query].as_array().unwrap().iter().map(|hit| hit.as_str().unwrap().into()).collect();
     let embeddings = Model::open(&run).unwrap().embed(&images).unwrap().image;
     let row = |i: usize| &embeddings[i * 16..(i + 1) * 16];
     let mut others: Vec<usize> = (0..16).filter(|i| *i != 5).collect();
@@ -152,7 +157,12 @@ fn all_checkpoints_make_one_table_with_the_best_marked() {
     let tiny = Tiny::new();
     let run = tiny.train(
         "run",
-        &["--set", "checkpoint.weights_every_epochs=1", "--set", "evaluate.sets.near.kind=retrieval"],
+        &[
+            "--set",
+            "checkpoint.weights_every_epochs=1",
+            "--set",
+            "evaluate.sets.near.kind=retrieval",
+        ],
     );
     tiny.succeed(&["eval", "run", "--checkpoint", "all"]);
     let rows = csv(&run.join("eval-all.csv"));
@@ -174,7 +184,8 @@ fn all_checkpoints_make_one_table_with_the_best_marked() {
     for name in ["untrained", "epoch-0002", "epoch-0003", "min-loss"] {
         let path = run.join(format!("retrieval/near/{name}.json"));
         let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path:?}: {e}"));
-        let ranking: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).unwrap();
+        let ranking: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(&text).unwrap();
         assert_eq!(ranking.len(), 16);
         for (query, hits) in &ranking {
             let hits = hits.as_array().unwrap();

@@ -1,4 +1,4 @@
-//! Backbones against torchvision and the PyTorch twin of `efficient_fr`, the head against
+//! Backbones against torchvision and PyTorch twins of the others, the head against
 //! `torch.nn`: `tools/parity/backbone.py`.
 
 mod common;
@@ -193,13 +193,13 @@ fn compare_all(
 
 #[test]
 fn backbones_in_float64() {
-    assert_eq!(compare_all("backbone", "names.json", "features", Network::backbone), 7, "cases");
+    assert_eq!(compare_all("backbone", "names.json", "features", Network::backbone), 9, "cases");
 }
 
 /// The head's names stand in its cases.
 #[test]
 fn heads_in_float64() {
-    assert_eq!(compare_all("head", "cases.json", "embedding", Network::head), 2, "cases");
+    assert_eq!(compare_all("head", "cases.json", "embedding", Network::head), 4, "cases");
 }
 
 /// Features of the evaluation mode, which is how embeddings are made.
@@ -218,7 +218,7 @@ fn backbones_in_float32() {
         comparison.tensor(&key, &features, &expected[&key], 1e-5);
     }
     comparison.finish();
-    assert_eq!(cases.len(), 7, "cases");
+    assert_eq!(cases.len(), 9, "cases");
 }
 
 /// A tensor of `fill.json`.

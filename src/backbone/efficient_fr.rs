@@ -10,6 +10,7 @@
 
 use super::layers::{Conv, batch_norm2d};
 use super::{Backbone, layer_of};
+use crate::config::Pretrained;
 use tch::nn::{self, Init, Module, ModuleT};
 use tch::{Kind, Tensor};
 
@@ -26,8 +27,8 @@ crate::config_struct! {
         pub squeeze_excite: f64 = 0.25, between(0.0, 1.0);
         /// Side of the pooled feature map: 1 is global average pooling, 2 keeps a 2 x 2 grid.
         pub pool: usize = 1, between(1, 32);
-        /// Weights to start from: "none" or a .safetensors file.
-        pub pretrained: String = "none".to_string();
+        /// Weights to start from: "none" or a .safetensors file, relative to the file that states it.
+        pub pretrained: Pretrained = Pretrained::default();
         /// Keep the backbone as it is and train head and loss only.
         pub frozen: bool = false;
     }
@@ -50,6 +51,11 @@ impl EfficientFr {
         wrong
     }
 
+    pub fn features(&self) -> i64 {
+        let side = self.pool as i64;
+        self.channels.last().map_or(0, |&last| last as i64 * side * side)
+    }
+
     pub fn build(&self, path: &nn::Path) -> Box<dyn Backbone> {
         // pretrained and frozen are handled for all backbones alike.
         let EfficientFr { channels, depths, squeeze_excite, pool, pretrained: _, frozen: _ } = self;
@@ -67,8 +73,7 @@ impl EfficientFr {
                 input = output as i64;
             }
         }
-        let pool = *pool as i64;
-        let (depths, features) = (depths.clone(), input * pool * pool);
+        let (pool, depths, features) = (*pool as i64, depths.clone(), self.features());
         Box::new(Network { stem_conv, stem_bn, depths, blocks, pool, features })
     }
 }

@@ -11,11 +11,11 @@
 //! 3x3 stands before the head (of the paper's 28x28 it changes nothing); batch norm on request.
 
 use super::Backbone;
+use super::layers::{PRelu, batch_norm2d};
+use crate::config::Pretrained;
+use tch::Tensor;
 use tch::nn::init::{FanInOut, NonLinearity, NormalOrUniform};
 use tch::nn::{self, Init, Module, ModuleT};
-use tch::{Kind, Tensor};
-
-use super::layers::batch_norm2d;
 
 /// He et al. 2015 (arXiv:1502.01852), eq. 10, of ReLU: the slope of a PReLU at the start changes
 /// little.
@@ -28,6 +28,7 @@ const KAIMING_FAN_IN: Init = Init::Kaiming {
 const WIDTHS: [i64; 3] = [32, 64, 128];
 /// Side of the maps that the head gets.
 const GRID: i64 = 3;
+pub const FEATURES: i64 = WIDTHS[WIDTHS.len() - 1] * GRID * GRID;
 
 crate::config_struct! {
     /// LeNet++ for embeddings in two dimensions, with head.embedding_dim = 2 (Wen et al. 2016, ECCV,
@@ -36,8 +37,8 @@ crate::config_struct! {
         /// Batch norm between each convolution and its PReLU, which the paper has not: it lets
         /// margins train without a pretrained network.
         pub batch_norm: bool = false;
-        /// Weights to start from: "none" or a .safetensors file.
-        pub pretrained: String = "none".to_string();
+        /// Weights to start from: "none" or a .safetensors file, relative to the file that states it.
+        pub pretrained: Pretrained = Pretrained::default();
         /// Keep the backbone as it is and train head and loss only.
         pub frozen: bool = false;
     }
@@ -80,7 +81,7 @@ impl Backbone for Network {
     }
 
     fn features(&self) -> i64 {
-        WIDTHS[WIDTHS.len() - 1] * GRID * GRID
+        FEATURES
     }
 
     fn layers(&self) -> usize {
@@ -98,8 +99,7 @@ impl Backbone for Network {
 struct Layer {
     conv: nn::Conv2D,
     bn: Option<nn::BatchNorm>,
-    /// `[C]`
-    slope: Tensor,
+    prelu: PRelu,
 }
 
 impl Layer {
@@ -115,7 +115,7 @@ impl Layer {
         Layer {
             conv: nn::conv2d(path / "conv", input, output, 5, config),
             bn: batch_norm.then(|| batch_norm2d(path / "bn", output)),
-            slope: (path / "prelu").var("weight", &[output], Init::Const(0.25)),
+            prelu: PRelu::new(&(path / "prelu"), output),
         }
     }
 
@@ -125,11 +125,6 @@ impl Layer {
             Some(bn) => bn.forward_t(&maps, train),
             None => maps,
         };
-        // Under autocast the slopes are wider than the maps.
-        let slope = match maps.kind() {
-            kind @ (Kind::Half | Kind::BFloat16) => self.slope.to_kind(kind),
-            _ => self.slope.shallow_clone(),
-        };
-        maps.prelu(&slope)
+        self.prelu.forward(&maps)
     }
 }

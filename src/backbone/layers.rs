@@ -2,10 +2,11 @@
 
 use tch::nn::init::{FanInOut, NonLinearity, NormalOrUniform};
 use tch::nn::{self, Init};
+use tch::{Kind, Tensor};
 
 /// Kaiming normal over the fan-out (He et al. 2015, eq. 14), as torchvision's ResNet and
 /// EfficientNet initialise their convolutions.
-const KAIMING_FAN_OUT: Init = Init::Kaiming {
+pub const KAIMING_FAN_OUT: Init = Init::Kaiming {
     dist: NormalOrUniform::Normal,
     fan: FanInOut::FanOut,
     non_linearity: NonLinearity::ReLU,
@@ -43,4 +44,28 @@ impl Conv {
 pub fn batch_norm2d(path: nn::Path, channels: i64) -> nn::BatchNorm {
     let config = nn::BatchNormConfig { ws_init: Init::Const(1.), ..Default::default() };
     nn::batch_norm2d(path, channels, config)
+}
+
+/// PReLU with one slope for each channel (He et al. 2015, arXiv:1502.01852), from 0.25.
+#[derive(Debug)]
+pub struct PRelu {
+    /// `[C]`
+    slope: Tensor,
+}
+
+impl PRelu {
+    pub fn new(path: &nn::Path, channels: i64) -> Self {
+        PRelu { slope: path.var("weight", &[channels], Init::Const(0.25)) }
+    }
+
+    /// # Shapes
+    /// [B, C, H, W] -> [B, C, H, W]
+    pub fn forward(&self, maps: &Tensor) -> Tensor {
+        // Under autocast the slopes are wider than the maps.
+        let slope = match maps.kind() {
+            kind @ (Kind::Half | Kind::BFloat16) => self.slope.to_kind(kind),
+            _ => self.slope.shallow_clone(),
+        };
+        maps.prelu(&slope)
+    }
 }

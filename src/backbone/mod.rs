@@ -6,8 +6,11 @@
 pub mod efficient_fr;
 pub mod embedding_2d;
 pub mod layers;
+pub mod mobilefacenet;
 pub mod resnet;
 
+use crate::data::PreprocessConfig;
+use std::path::Path;
 use tch::{Tensor, nn};
 
 crate::config_family! {
@@ -15,6 +18,7 @@ crate::config_family! {
     pub enum BackboneConfig("backbone") {
         EfficientFr(efficient_fr::EfficientFr) = "efficient_fr",
         Embedding2d(embedding_2d::Embedding2d) = "embedding_2d",
+        MobileFaceNet(mobilefacenet::MobileFaceNet) = "mobilefacenet",
         ResNet18(resnet::ResNet18) = "resnet18",
         ResNet50(resnet::ResNet50) = "resnet50",
     }
@@ -44,28 +48,46 @@ fn layer_of(depths: &[usize], block: Option<(usize, usize)>) -> usize {
 
 impl BackboneConfig {
     pub fn build(&self, path: &nn::Path) -> Box<dyn Backbone> {
-        match self {
+        let backbone = match self {
             BackboneConfig::EfficientFr(config) => config.build(path),
             BackboneConfig::Embedding2d(config) => config.build(path),
+            BackboneConfig::MobileFaceNet(config) => config.build(path),
             BackboneConfig::ResNet18(config) => config.build(path),
             BackboneConfig::ResNet50(config) => config.build(path),
+        };
+        debug_assert_eq!(backbone.features(), self.features());
+        backbone
+    }
+
+    /// [`Backbone::features`] of what `build` makes.
+    pub fn features(&self) -> i64 {
+        match self {
+            BackboneConfig::EfficientFr(config) => config.features(),
+            BackboneConfig::Embedding2d(_) => embedding_2d::FEATURES,
+            BackboneConfig::MobileFaceNet(config) => config.features as i64,
+            BackboneConfig::ResNet18(_) => 512,
+            BackboneConfig::ResNet50(_) => 2048,
         }
     }
 
     /// Keys that every backbone has: (pretrained, frozen).
-    pub fn common(&self) -> (&str, bool) {
-        match self {
+    pub fn common(&self) -> (Option<&Path>, bool) {
+        let (pretrained, frozen) = match self {
             BackboneConfig::EfficientFr(config) => (&config.pretrained, config.frozen),
             BackboneConfig::Embedding2d(config) => (&config.pretrained, config.frozen),
+            BackboneConfig::MobileFaceNet(config) => (&config.pretrained, config.frozen),
             BackboneConfig::ResNet18(config) => (&config.pretrained, config.frozen),
             BackboneConfig::ResNet50(config) => (&config.pretrained, config.frozen),
-        }
+        };
+        (pretrained.path(), frozen)
     }
 
-    /// What is wrong with the values taken together: (key below `backbone`, message).
-    pub fn validate(&self) -> Vec<(&'static str, String)> {
+    /// What is wrong with the values taken together, and with the size of the images: (key below
+    /// `backbone`, message).
+    pub fn validate(&self, input: &PreprocessConfig) -> Vec<(&'static str, String)> {
         match self {
             BackboneConfig::EfficientFr(config) => config.validate(),
+            BackboneConfig::MobileFaceNet(config) => config.conflict(input).into_iter().collect(),
             BackboneConfig::Embedding2d(_)
             | BackboneConfig::ResNet18(_)
             | BackboneConfig::ResNet50(_) => Vec::new(),

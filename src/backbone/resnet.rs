@@ -6,14 +6,15 @@
 
 use super::layers::{Conv, batch_norm2d};
 use super::{Backbone, layer_of};
+use crate::config::Pretrained;
 use tch::Tensor;
 use tch::nn::{self, Module, ModuleT};
 
 crate::config_struct! {
     /// ResNet-18, 512 features, 11.2 M parameters (He et al. 2015, arXiv:1512.03385; torchvision's names).
     pub struct ResNet18 {
-        /// Weights to start from: "none" or a .safetensors file.
-        pub pretrained: String = "none".to_string();
+        /// Weights to start from: "none" or a .safetensors file, relative to the file that states it.
+        pub pretrained: Pretrained = Pretrained::default();
         /// Keep the backbone as it is and train head and loss only.
         pub frozen: bool = false;
     }
@@ -22,8 +23,8 @@ crate::config_struct! {
 crate::config_struct! {
     /// ResNet-50 v1.5, 2048 features, 23.5 M parameters (He et al. 2015, arXiv:1512.03385; torchvision's names).
     pub struct ResNet50 {
-        /// Weights to start from: "none" or a .safetensors file.
-        pub pretrained: String = "none".to_string();
+        /// Weights to start from: "none" or a .safetensors file, relative to the file that states it.
+        pub pretrained: Pretrained = Pretrained::default();
         /// Keep the backbone as it is and train head and loss only.
         pub frozen: bool = false;
     }

@@ -44,7 +44,7 @@ pub fn eval(args: &EvalArgs, verbosity: Verbosity) -> Result<()> {
     let model = Model::build(&plan.experiment, 1, plan.device);
     let (source, _) = plan.experiment.backbone.common();
     crate::train::pretrained::load(&model, source)?;
-    let name = if source == "none" { "untrained" } else { "pretrained" };
+    let name = if source.is_none() { "untrained" } else { "pretrained" };
     evaluation.run(&model, name, 0, &stop)?.iter().try_for_each(|scored| sink.take(scored))
 }
 

@@ -41,7 +41,10 @@ pub fn search(args: &SearchArgs, verbosity: Verbosity) -> Result<()> {
             let hit = |(index, score): (u32, f32)| {
                 (found.gallery[index as usize].clone(), format!("{score:.3}"))
             };
-            Row { query: found.queries[query].clone(), hits: found.hits.of(query).map(hit).collect() }
+            Row {
+                query: found.queries[query].clone(),
+                hits: found.hits.of(query).map(hit).collect(),
+            }
         })
         .collect();
     hits::write(&rows, &sheet)?;
@@ -101,7 +104,8 @@ pub fn ranking(
     let place: HashMap<&PathBuf, u32> =
         gallery.iter().enumerate().map(|(at, path)| (path, at as u32)).collect();
     let own: Vec<Option<u32>> = queries.iter().map(|path| place.get(path).copied()).collect();
-    let (stop, counter) = (StopFlag::listen()?, Counter::new("searching", verbosity == Verbosity::Quiet));
+    let (stop, counter) =
+        (StopFlag::listen()?, Counter::new("searching", verbosity == Verbosity::Quiet));
     let progress = |done, total| {
         counter.set(done, total);
         !stop.is_set()
@@ -118,7 +122,8 @@ fn write_json(path: &Path, found: &Found) -> Result<()> {
     let name = |path: &PathBuf| path.display().to_string();
     let mut object = serde_json::Map::new();
     for (query, file) in found.queries.iter().enumerate() {
-        let hits = found.hits.of(query).map(|(index, _)| name(&found.gallery[index as usize]).into());
+        let hits =
+            found.hits.of(query).map(|(index, _)| name(&found.gallery[index as usize]).into());
         object.insert(name(file), serde_json::Value::Array(hits.collect()));
     }
     rankings::write_object(path, &object)

@@ -14,6 +14,7 @@ mod leaf;
 mod load;
 mod macros;
 mod overrides;
+mod pretrained;
 mod provenance;
 mod shape;
 pub mod tables;
@@ -31,6 +32,7 @@ pub use load::{
 };
 pub(crate) use overrides::insert;
 pub use overrides::{Stated, VARIABLE_PREFIX, resolve};
+pub use pretrained::Pretrained;
 pub use provenance::{Entry, Layer, Provenance};
 pub use shape::{
     Family, FamilyInfo, Key, Kind, Shape, Table, TableInfo, any_keys, default_value,

@@ -121,8 +121,8 @@ impl Objective {
                 let at_rate = |name: &str| {
                     metric.strip_prefix(name).is_some_and(|rate| rate.parse::<f64>().is_ok())
                 };
-                let known = METRICS.contains(&metric)
-                    || METRICS_AT.iter().any(|name| at_rate(name));
+                let known =
+                    METRICS.contains(&metric) || METRICS_AT.iter().any(|name| at_rate(name));
                 match known {
                     true => Ok(()),
                     false => wrong(format!("names no metric {metric:?}"), metric, &METRICS),

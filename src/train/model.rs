@@ -74,13 +74,20 @@ impl Model {
     /// weight decay; freezes those that `[groups]` says. What the loss exempts never decays.
     ///
     /// # Errors
-    /// The experiment's groups don't fit the model.
+    /// The experiment's groups don't fit the model, or nothing is left to train.
     pub fn grouped(&self, plan: &Plan) -> Result<Grouped> {
         let exempt = self.loss.without_decay().into_iter().map(|name| format!("loss.{name}"));
         let exempt: Vec<String> = exempt.collect();
         let height = |name: &str| self.backbone.layers() - self.backbone.layer(name);
         let grouped = plan.experiment.groups.apply(self.parameters(), &height, &exempt);
-        grouped.map_err(|Misfit { key, message, help }| plan.error(&key, message, &help))
+        let grouped =
+            grouped.map_err(|Misfit { key, message, help }| plan.error(&key, message, &help))?;
+        if grouped.members.is_empty() {
+            let message = "`backbone.frozen` leaves no parameter to train: head and loss have none";
+            let help = "set backbone.frozen = false, or head.projection = \"linear\"";
+            return Err(plan.error("backbone.frozen", message.to_string(), help));
+        }
+        Ok(grouped)
     }
 
     /// Copies values in by name. Names and shapes have been checked by the caller.

@@ -5,6 +5,7 @@ use super::build::{Opened, build};
 use super::evaluation::Evaluation;
 use super::model::Model;
 pub use super::prepare::{prepare, prepare_evaluation, set_up_torch, wandb_settings, workers};
+use super::pretrained;
 use super::signals::StopFlag;
 use super::start::{Continue, Start, policy};
 use crate::checkpoint::{self, Labels, Snapshot, Store};
@@ -51,6 +52,10 @@ pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
         println!("{} is finished: nothing to continue", run.display());
         return Ok(run.clone());
     }
+    let (source, frozen) = plan.experiment.backbone.common();
+    if start.snapshot().is_none() {
+        pretrained::present(source)?;
+    }
     let wandb = wandb_settings(plan)?;
     set_up_torch(plan, start.snapshot())?;
     let prepared = prepare(plan, options.verbosity, Absent::LeaveOut, stop)?;
@@ -58,8 +63,9 @@ pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
     if let Some(Snapshot { state, .. }) = start.snapshot() {
         checkpoint::same_labels(&plan.file, &labels, &state.labels)?;
     }
-    if !plan.experiment.groups.rules.is_empty() {
-        // A rule that fits nothing is refused before anything is written.
+    if frozen || !plan.experiment.groups.rules.is_empty() {
+        // A rule that fits nothing, or a model with nothing to train, is refused before anything is
+        // written.
         let model = Model::build(&plan.experiment, labels.names.len(), Device::Cpu);
         model.grouped(plan)?;
     }

@@ -19,6 +19,9 @@ EFFICIENT = ["stem.conv.weight", "stages.2.0.depthwise.conv.weight", "stages.2.0
              "stages.4.1.pointwise.conv.weight"]
 LENET = ["stages.0.0.conv.weight", "stages.0.1.prelu.weight", "stages.1.0.conv.weight", "stages.2.1.conv.weight",
          "stages.2.1.prelu.weight"]
+MOBILE = ["conv1.conv.weight", "dw_conv1.prelu.weight", "blocks.0.conv.3.weight", "blocks.4.conv.5.weight",
+          "blocks.5.conv.6.weight", "blocks.11.conv.7.bias", "blocks.12.conv.2.weight", "blocks.14.conv.0.weight",
+          "conv2.prelu.weight", "linear7.conv.weight", "linear1.bn.weight"]
 # name, kind, keys, input shape, parameters whose gradients are kept, batch norms whose statistics are
 CASES = [
     ("resnet18", "resnet18", {}, INPUT, RESNET18, ["bn1", "layer2.0.downsample.1", "layer4.1.bn2"]),
@@ -35,6 +38,11 @@ CASES = [
     ("embedding_2d", "embedding_2d", {}, (2, 3, 28, 28), [*LENET, "stages.1.1.conv.bias"], []),
     ("embedding_2d_bn_odd_size", "embedding_2d", {"batch_norm": True}, (3, 3, 45, 37),
      [*LENET, "stages.1.1.bn.bias"], ["stages.0.0.bn", "stages.2.1.bn"]),
+    # The size of the published weights. Three images: of two, batch norm of single pixels leaves only signs.
+    ("mobilefacenet", "mobilefacenet", {"kernel": [7, 6]}, (3, 3, 112, 96), MOBILE,
+     ["conv1.bn", "blocks.0.conv.4", "blocks.12.conv.7", "linear7.bn", "linear1.bn"]),
+    ("mobilefacenet_odd_size", "mobilefacenet", {"kernel": [3, 2], "features": 8}, (4, 3, 45, 29), MOBILE,
+     ["dw_conv1.bn", "blocks.5.conv.1", "linear7.bn", "linear1.bn"]),
 ]
 
 
@@ -105,14 +113,18 @@ def known_values():
 
 
 def heads():
-    """The head alone: features [5, 12] to embeddings [5, 4], with and without batch norm."""
+    """The head alone: features [5, 12] to embeddings, with and without projection and batch norm."""
     cases, tensors = {}, {}
-    for name, batch_norm in (("linear", False), ("linear_bn", True)):
-        module = Head(12, 4, batch_norm=batch_norm)
+    for name, config in (("linear", {"embedding_dim": 4, "batch_norm": False}),
+                         ("linear_bn", {"embedding_dim": 4, "batch_norm": True}),
+                         ("none", {"embedding_dim": 12, "projection": "none"}),
+                         ("none_bn", {"embedding_dim": 12, "projection": "none", "batch_norm": True})):
+        module = Head(12, **config)
+        batch_norm = config.get("batch_norm", False)
         parameters = [key for key, _ in module.named_parameters()]
         norms = ["bn"] if batch_norm else []
         cases[name], found = run_case(name, module, (5, 12), parameters, norms)
-        cases[name] |= {"config": {"embedding_dim": 4, "batch_norm": batch_norm}} | listing(module)
+        cases[name] |= {"config": config} | listing(module)
         tensors |= {key.replace("features", "embedding"): value for key, value in found.items()}
     fixtures.save_json("head", "cases.json", cases)
     fixtures.save_tensors("head", "expected.safetensors", tensors)

@@ -1,4 +1,4 @@
-"""Builds the networks that arcrun knows, by `backbone.kind`, and its linear head."""
+"""Builds the networks that arcrun knows, by `backbone.kind`, and its head."""
 
 import torch
 import torchvision
@@ -6,6 +6,7 @@ from torch import nn
 
 from efficient_fr import DEFAULT, EfficientFr
 from embedding_2d import Embedding2d
+from mobilefacenet import MobileFaceNet
 
 
 def backbone(kind, **keys):
@@ -16,6 +17,9 @@ def backbone(kind, **keys):
     if kind == "embedding_2d":
         module = Embedding2d(**keys)
         return module, module.features
+    if kind == "mobilefacenet":
+        module = MobileFaceNet(**keys)
+        return module, module.features
     if kind not in ("resnet18", "resnet50"):
         raise ValueError(f"unknown backbone {kind!r}")
     module = getattr(torchvision.models, kind)(weights=None)
@@ -25,12 +29,12 @@ def backbone(kind, **keys):
 
 
 class Head(nn.Module):
-    """Dropout, a linear projection to the embedding, batch norm on request."""
+    """Dropout, a linear projection to the embedding or none, batch norm on request."""
 
-    def __init__(self, features, embedding_dim, dropout=0.0, batch_norm=False):
+    def __init__(self, features, embedding_dim, projection="linear", dropout=0.0, batch_norm=False):
         super().__init__()
         self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(features, embedding_dim)
+        self.linear = nn.Linear(features, embedding_dim) if projection == "linear" else nn.Identity()
         self.bn = nn.BatchNorm1d(embedding_dim) if batch_norm else nn.Identity()
 
     def forward(self, x):

@@ -1,0 +1,203 @@
+//! MobileFaceNet (Chen et al. 2018, arXiv:1804.07573, table 1): inverted residuals (Sandler et al.
+//! 2018, arXiv:1801.04381) with PReLUs, and instead of average pooling a depthwise convolution over
+//! the whole of the last maps, which weighs the face's middle and its rim apart.
+//!
+//! Parameter names are those of the PyTorch implementations whose weights are passed around: `conv1`,
+//! `dw_conv1`, `blocks.N.conv.M`, `conv2`, `linear7`, `linear1`. `linear1` ends in the embedding, so
+//! `head.projection = "none"` uses it as it is.
+//!
+//! Differs from the paper in: no larger weight decay of the last convolutions (4e-4 there), which
+//! `groups.rules` can give them; input sizes other than 112x112 and 112x96.
+
+use super::layers::{Conv, KAIMING_FAN_OUT, PRelu, batch_norm2d};
+use super::{Backbone, layer_of};
+use crate::config::Pretrained;
+use crate::data::PreprocessConfig;
+use tch::Tensor;
+use tch::nn::{self, Module, ModuleT};
+
+/// Table 1: (expansion t, channels c, blocks n, stride s of the first of them).
+const STAGES: [(i64, i64, usize, i64); 5] =
+    [(2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1)];
+const STEM: i64 = 64;
+/// Channels of the last maps.
+const LAST: i64 = 512;
+/// The stem and three stages halve the resolution, rounding up.
+const REDUCTION: usize = 16;
+
+crate::config_struct! {
+    /// MobileFaceNet, 1.0 M parameters, for one input size (Chen et al. 2018, arXiv:1804.07573; the
+    /// names of its PyTorch implementations).
+    pub struct MobileFaceNet {
+        /// Height and width of the last maps, which a depthwise convolution takes as a whole: those
+        /// of the input divided by 16, rounded up. [7, 7] for 112x112, [7, 6] for 112x96 (height
+        /// first).
+        pub kernel: Vec<usize> = vec![7, 7],
+            that("two numbers between 1 and 256", |kernel: &Vec<usize>| {
+                kernel.len() == 2 && kernel.iter().all(|side| (1..=256).contains(side))
+            });
+        /// Number of features, which are an embedding already.
+        pub features: usize = 128, between(1, 8192);
+        /// Weights to start from: "none" or a .safetensors file, relative to the file that states it.
+        pub pretrained: Pretrained = Pretrained::default();
+        /// Keep the backbone as it is and train head and loss only.
+        pub frozen: bool = false;
+    }
+}
+
+impl MobileFaceNet {
+    /// The kernel must be the last maps of such an input: (key below `backbone`, message).
+    pub fn conflict(&self, input: &PreprocessConfig) -> Option<(&'static str, String)> {
+        let needed = [input.height, input.width].map(|side| side.div_ceil(REDUCTION));
+        (self.kernel != needed).then(|| {
+            let message = format!(
+                "is {:?}, but preprocess.height = {} and preprocess.width = {} need {needed:?}: \
+                 pretrained weights tell which kernel and which size they were made for",
+                self.kernel, input.height, input.width,
+            );
+            ("kernel", message)
+        })
+    }
+
+    pub fn build(&self, path: &nn::Path) -> Box<dyn Backbone> {
+        // pretrained and frozen are handled for all backbones alike.
+        let MobileFaceNet { kernel, features, pretrained: _, frozen: _ } = self;
+        let features = *features as i64;
+        let conv1 =
+            Activated::new(path / "conv1", Conv { kernel: 3, stride: 2, groups: 1 }, 3, STEM);
+        let depthwise = Conv { kernel: 3, stride: 1, groups: STEM };
+        let dw_conv1 = Activated::new(path / "dw_conv1", depthwise, STEM, STEM);
+        let mut blocks = Vec::new();
+        let mut input = STEM;
+        for (expansion, output, depth, stride) in STAGES {
+            for index in 0..depth {
+                let path = path / "blocks" / blocks.len();
+                let stride = if index == 0 { stride } else { 1 };
+                blocks.push(Bottleneck::new(&(&path / "conv"), input, output, expansion, stride));
+                input = output;
+            }
+        }
+        let conv2 = Activated::new(path / "conv2", Conv::pointwise(1), input, LAST);
+        let linear7 = path / "linear7";
+        let config = nn::ConvConfigND::<[i64; 2]> {
+            groups: LAST,
+            bias: false,
+            ws_init: KAIMING_FAN_OUT,
+            ..Default::default()
+        };
+        let whole = [kernel[0] as i64, kernel[1] as i64];
+        let linear7 = (
+            nn::conv(&linear7 / "conv", LAST, LAST, whole, config),
+            batch_norm2d(linear7 / "bn", LAST),
+        );
+        let linear1 = path / "linear1";
+        let linear1 = (
+            Conv::pointwise(1).build(&linear1 / "conv", LAST, features),
+            batch_norm2d(linear1 / "bn", features),
+        );
+        Box::new(Network { conv1, dw_conv1, blocks, conv2, linear7, linear1, features })
+    }
+}
+
+#[derive(Debug)]
+struct Network {
+    conv1: Activated,
+    dw_conv1: Activated,
+    blocks: Vec<Bottleneck>,
+    conv2: Activated,
+    linear7: (nn::Conv2D, nn::BatchNorm),
+    linear1: (nn::Conv2D, nn::BatchNorm),
+    features: i64,
+}
+
+impl Backbone for Network {
+    fn forward(&self, images: &Tensor, train: bool) -> Tensor {
+        let stem = self.dw_conv1.forward(&self.conv1.forward(images, train), train);
+        let maps = self.blocks.iter().fold(stem, |x, block| block.forward(&x, train));
+        let maps = normed(&self.linear7, &self.conv2.forward(&maps, train), train);
+        normed(&self.linear1, &maps, train).flatten(1, -1)
+    }
+
+    fn features(&self) -> i64 {
+        self.features
+    }
+
+    /// What follows the blocks is a layer too.
+    fn layers(&self) -> usize {
+        self.blocks.len() + 2
+    }
+
+    /// `blocks.3.conv.0.weight` is of block 3, which is layer 4.
+    fn layer(&self, name: &str) -> usize {
+        let block = name.strip_prefix("blocks.").and_then(|rest| rest.split('.').next());
+        match block.and_then(|block| block.parse().ok()) {
+            Some(block) => layer_of(&[self.blocks.len()], Some((0, block))),
+            None if name.starts_with("conv1.") || name.starts_with("dw_conv1.") => 0,
+            None => self.layers() - 1,
+        }
+    }
+}
+
+fn normed((conv, bn): &(nn::Conv2D, nn::BatchNorm), maps: &Tensor, train: bool) -> Tensor {
+    bn.forward_t(&conv.forward(maps), train)
+}
+
+/// Convolution, batch norm, PReLU.
+#[derive(Debug)]
+struct Activated {
+    conv: (nn::Conv2D, nn::BatchNorm),
+    prelu: PRelu,
+}
+
+impl Activated {
+    fn new(path: nn::Path, conv: Conv, input: i64, output: i64) -> Self {
+        let names = [&path / "conv", &path / "bn", &path / "prelu"];
+        Activated::named(names, conv, input, output)
+    }
+
+    /// The same with the paths of its three parts.
+    fn named([conv, bn, prelu]: [nn::Path; 3], of: Conv, input: i64, output: i64) -> Self {
+        Activated {
+            conv: (of.build(conv, input, output), batch_norm2d(bn, output)),
+            prelu: PRelu::new(&prelu, output),
+        }
+    }
+
+    fn forward(&self, maps: &Tensor, train: bool) -> Tensor {
+        self.prelu.forward(&normed(&self.conv, maps, train))
+    }
+}
+
+/// Inverted residual: widened by a pointwise convolution, filtered by a depthwise one, brought back
+/// without activation; added to the input where shapes allow.
+#[derive(Debug)]
+struct Bottleneck {
+    widen: Activated,
+    depthwise: Activated,
+    narrow: (nn::Conv2D, nn::BatchNorm),
+    residual: bool,
+}
+
+impl Bottleneck {
+    /// Its parts are numbered as in an `nn.Sequential`.
+    fn new(path: &nn::Path, input: i64, output: i64, expansion: i64, stride: i64) -> Self {
+        let wide = input * expansion;
+        let depthwise = Conv { kernel: 3, stride, groups: wide };
+        let parts = |first: i64| [path / first, path / (first + 1), path / (first + 2)];
+        Bottleneck {
+            widen: Activated::named(parts(0), Conv::pointwise(1), input, wide),
+            depthwise: Activated::named(parts(3), depthwise, wide, wide),
+            narrow: (
+                Conv::pointwise(1).build(path / 6, wide, output),
+                batch_norm2d(path / 7, output),
+            ),
+            residual: stride == 1 && input == output,
+        }
+    }
+
+    fn forward(&self, maps: &Tensor, train: bool) -> Tensor {
+        let wide = self.depthwise.forward(&self.widen.forward(maps, train), train);
+        let narrow = normed(&self.narrow, &wide, train);
+        if self.residual { narrow + maps } else { narrow }
+    }
+}
