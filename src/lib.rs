@@ -13,6 +13,7 @@ pub mod data;
 pub mod error;
 pub mod evaluate;
 pub mod head;
+pub mod inference;
 pub mod loss;
 pub mod optimizer;
 pub mod plan;
@@ -27,3 +28,4 @@ pub mod train;
 pub mod wandb;
 
 pub use error::{Error, Result};
+pub use inference::Model;

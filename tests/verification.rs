@@ -7,7 +7,7 @@ use arcrun::evaluate::{
     Flip, Pair, PairSet, charts, merge_flip, score, scores_csv, squared_distances,
 };
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const CLOSE: f64 = 1e-12;
 
@@ -22,7 +22,7 @@ fn pair_set(pairs: &[(usize, usize, bool)]) -> PairSet {
     let folds = contiguous_folds(pairs.len(), 10);
     let pair = |(&(first, second, same), fold)| Pair { first, second, same, fold };
     PairSet {
-        images: (0..images).map(|i| PathBuf::from(i.to_string())).collect(),
+        images: (0..images).map(|i| i.to_string().into()).collect(),
         pairs: pairs.iter().zip(folds).map(pair).collect(),
         folds: 10,
         notes: Vec::new(),

@@ -46,7 +46,9 @@ pub(crate) fn write_file(
         let _ = fs::remove_file(&temporary);
         Error::io("write", path, e)
     })?;
-    sync_folder(path.parent().unwrap_or(Path::new(".")))
+    // The parent of a bare name is empty.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    sync_folder(folder.unwrap_or(Path::new(".")))
 }
 
 /// Points the name `link` at the relative `target` in one step: it never names nothing.

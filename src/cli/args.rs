@@ -7,6 +7,7 @@ use std::str::FromStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+pub use super::model_args::{CompareArgs, EmbedArgs, EvalArgs, ModelArgs, SearchArgs};
 use super::spelling::{normalise, setting_for};
 pub use super::sweep_args::{Launcher, RunArgs, SweepArgs, SweepCommand};
 use crate::config::{Shape, read_file};
@@ -94,22 +95,13 @@ pub enum Command {
         settings: Settings,
     },
     /// Evaluates a run's checkpoint, or an experiment's model without training.
-    Eval {
-        #[arg(value_name = "RUN_DIR|EXPERIMENT")]
-        target: PathBuf,
-        /// Of a run: latest, min-loss (the default), the number of an epoch, or all.
-        #[arg(long)]
-        checkpoint: Option<String>,
-        /// Appends the scores to this CSV file too.
-        #[arg(long, value_name = "FILE.csv")]
-        output: Option<PathBuf>,
-        /// Of a run: writes the distances of all pairs to its scores/SET/CHECKPOINT.csv. The run is
-        /// locked meanwhile; refused while another process trains it.
-        #[arg(long)]
-        scores: bool,
-        #[command(flatten)]
-        settings: Settings,
-    },
+    Eval(EvalArgs),
+    /// Embeds images with a run's model: to CSV, NumPy's format or safetensors.
+    Embed(EmbedArgs),
+    /// Says whether two images show the same person: cosine, distance, the tuned threshold.
+    Compare(CompareArgs),
+    /// Finds the most similar images of a gallery for each query: JSON and a contact sheet.
+    Search(SearchArgs),
     /// Runs the trials of a sweep file, or goes on with them; safe to repeat.
     Sweep(SweepArgs),
     /// Draws what runs recorded.

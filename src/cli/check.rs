@@ -80,7 +80,7 @@ pub fn dry_run(plan: &Plan) -> Result<String> {
     line("parameters", format!("{parameters}"));
     line("steps", format!("{} epochs of {steps}", experiment.train.epochs));
     for (name, set) in &evaluation.sets {
-        line("evaluate", format!("{name}: {} pairs", set.pairs.len()));
+        line("evaluate", format!("{name}: {}", set.size()));
     }
     notes.into_iter().chain(groups).for_each(|note| line("note", note));
     Ok(text)

@@ -1,117 +1,224 @@
 //! `run eval`: scores a run's checkpoints, or an experiment's weights without training.
 
-use super::args::Settings;
+use super::args::EvalArgs;
 use super::{request, say};
 use crate::checkpoint::{self, Name};
-use crate::config::{Loaded, Request, load, load_text};
-use crate::evaluate::{Absent, eval_csv};
+use crate::config::{Loaded, load};
+use crate::evaluate::{eval_csv, summary};
+use crate::inference::{checkpoint_name, network_of, network_with, plan_of};
 use crate::plan::Plan;
 use crate::record::{RunDir, Verbosity};
-use crate::train::evaluation::Scored;
+use crate::train::evaluation::{Evaluation, Scored};
 use crate::train::model::Model;
-use crate::train::session::{Prepared, prepare};
+use crate::train::session::prepare_evaluation;
 use crate::train::signals::StopFlag;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
-pub fn eval(
-    target: &Path,
-    which: Option<&str>,
-    output: Option<&Path>,
-    scores: bool,
-    settings: &Settings,
-    verbosity: Verbosity,
-) -> Result<()> {
+/// Columns of `--checkpoint all`, beside a run's other files.
+const SUMMARY: &str = "eval-all.csv";
+
+pub fn eval(args: &EvalArgs, verbosity: Verbosity) -> Result<()> {
+    let EvalArgs { target, checkpoint, output, scores, settings } = args;
     if let Some(path) = output {
         // Found out now, not after the evaluation.
         eval_csv::append(path, 0, "", &[]).map_err(Error::into_input)?;
     }
-    let scored = if target.is_dir() {
-        of_run(target, which.unwrap_or("min-loss"), scores, settings, verbosity)?
-    } else if scores {
+    let sink = Sink { output: output.as_deref() };
+    if target.is_dir() {
+        let which = checkpoint.as_deref().unwrap_or("min-loss");
+        return of_run(target, which, *scores, &settings.sets(), verbosity, &sink);
+    }
+    if *scores {
         return Err(Error::input("--scores needs a run folder, not a file")
             .help("an experiment that was not trained has no folder to keep scores in"));
-    } else if let Some(which) = which {
+    }
+    if let Some(which) = checkpoint {
         return Err(Error::input(format!("--checkpoint {which} needs a run folder, not a file")));
-    } else {
-        of_experiment(target, settings, verbosity)?
-    };
-    for Scored { epoch, checkpoint, set, metrics, distances: _ } in &scored {
+    }
+    let loaded: Loaded = load(&request(target, settings))?;
+    let plan = Plan::new(loaded)?;
+    let stop = StopFlag::listen()?;
+    let evaluation = sets_of(&plan, verbosity, &stop)?;
+    // Embeddings don't depend on the classes.
+    let model = Model::build(&plan.experiment, 1, plan.device);
+    let (source, _) = plan.experiment.backbone.common();
+    crate::train::pretrained::load(&model, source)?;
+    let name = if source.is_none() { "untrained" } else { "pretrained" };
+    evaluation.run(&model, name, 0, &stop)?.iter().try_for_each(|scored| sink.take(scored))
+}
+
+fn sets_of(plan: &Plan, verbosity: Verbosity, stop: &StopFlag) -> Result<Evaluation> {
+    if plan.experiment.evaluate.sets.is_empty() {
+        let help = "add one, as in --set evaluate.sets.lfw.kind=lfw";
+        let file = plan.file.display();
+        return Err(Error::input(format!("{file} names no evaluation set")).help(help));
+    }
+    let (evaluation, notes) = prepare_evaluation(plan, verbosity, stop)?;
+    if verbosity != Verbosity::Quiet {
+        notes.iter().for_each(|note| eprintln!("{note}"));
+    }
+    Ok(evaluation)
+}
+
+/// Where scores go as soon as they are there.
+struct Sink<'a> {
+    output: Option<&'a Path>,
+}
+
+impl Sink<'_> {
+    fn take(&self, scored: &Scored) -> Result<()> {
+        let Scored { epoch, checkpoint, set, metrics, detail: _ } = scored;
         say(&format!("{set}, {checkpoint} (epoch {epoch})\n"))?;
         for metric in metrics {
             let std = metric.std.map(|std| format!(" +- {std:.4}")).unwrap_or_default();
             say(&format!("  {:<24}{:.4}{std}\n", metric.name, metric.value))?;
         }
-        if let Some(path) = output {
-            eval_csv::append(path, *epoch as usize, checkpoint, &[(set, metrics)])?;
+        match self.output {
+            Some(path) => {
+                eval_csv::append(path, *epoch as usize, checkpoint, &[(set.as_str(), metrics)])
+            }
+            None => Ok(()),
         }
     }
-    Ok(())
 }
 
 fn of_run(
     run: &Path,
     which: &str,
     scores: bool,
-    settings: &Settings,
+    sets: &[String],
     verbosity: Verbosity,
-) -> Result<Vec<Scored>> {
+    sink: &Sink<'_>,
+) -> Result<()> {
+    let plan = plan_of(run, sets)?;
     // A training that goes on writes scores of its own: held until the last file is written.
     let _held = scores.then(|| RunDir::open(run)).transpose()?;
-    let folders: Vec<(String, PathBuf)> = match which {
-        "all" => {
-            checkpoint::list(run).into_iter().map(|(name, path)| (name.to_string(), path)).collect()
+    let all = which == "all";
+    let sources = match all {
+        true => every(run)?,
+        false => vec![one(run, which)?],
+    };
+    let stop = StopFlag::listen()?;
+    let mut evaluation = sets_of(&plan, verbosity, &stop)?;
+    evaluation.scores = scores.then(|| run.to_path_buf());
+    let mut rows = Vec::new();
+    for Source { names, place } in sources {
+        let (model, epoch) = place.model(&plan)?;
+        let scored = evaluation.run(&model, &names[0], epoch, &stop)?;
+        for name in &names {
+            for result in &scored {
+                let result = Scored { checkpoint: name.clone(), ..result.clone() };
+                evaluation.write_detail(epoch, name, &result.set, &result.detail)?;
+                sink.take(&result)?;
+            }
         }
-        text => {
-            let name = Name::parse(text).ok_or_else(|| {
-                Error::input(format!("there is no checkpoint \"{text}\""))
-                    .help("use latest, min-loss, the number of an epoch, or all")
-            })?;
-            vec![(name.to_string(), checkpoint::find(run, name)?)]
+        rows.push(summary::Row::new(epoch, &names.join(" "), &scored));
+    }
+    if all {
+        let path = run.join(SUMMARY);
+        say(&summary::write(&path, run, rows)?)?;
+        say(&format!("{}\n", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Weights of a run under all of their names.
+struct Source {
+    names: Vec<String>,
+    place: Place,
+}
+
+enum Place {
+    /// A checkpoint folder.
+    Checkpoint(PathBuf),
+    /// A copy of the weights alone, its epoch, and the classes of its loss.
+    Weights(PathBuf, u64, usize),
+}
+
+impl Place {
+    fn path(&self) -> &Path {
+        match self {
+            Place::Checkpoint(path) | Place::Weights(path, _, _) => path,
+        }
+    }
+
+    /// The network with these weights, and their epoch.
+    fn model(&self, plan: &Plan) -> Result<(Model, u64)> {
+        match self {
+            Place::Checkpoint(folder) => {
+                let (model, state) = network_of(plan, folder)?;
+                Ok((model, state.epoch))
+            }
+            Place::Weights(file, epoch, classes) => {
+                let weights = checkpoint::read_weights(file)?;
+                Ok((network_with(plan, file, &weights, *classes)?, *epoch))
+            }
+        }
+    }
+}
+
+fn one(run: &Path, which: &str) -> Result<Source> {
+    let name = checkpoint_name(which)?;
+    match (checkpoint::find(run, name), name) {
+        (Ok(folder), _) => {
+            Ok(Source { names: vec![name.to_string()], place: Place::Checkpoint(folder) })
+        }
+        (Err(error), Name::Epoch(epoch)) => {
+            let copy = weights(run).into_iter().find(|(number, _)| *number == epoch);
+            let (_, path) = copy.ok_or(error)?;
+            let place = Place::Weights(path, epoch, classes(run)?);
+            Ok(Source { names: vec![name.to_string()], place })
+        }
+        (Err(error), _) => Err(error),
+    }
+}
+
+/// Everything that is kept, each once, in the order of epochs.
+fn every(run: &Path) -> Result<Vec<Source>> {
+    let mut sources: Vec<Source> = Vec::new();
+    for (name, path) in checkpoint::list(run) {
+        match sources.iter_mut().find(|source| source.place.path() == path) {
+            Some(source) => source.names.push(name.to_string()),
+            None => sources
+                .push(Source { names: vec![name.to_string()], place: Place::Checkpoint(path) }),
+        }
+    }
+    let mut dated = Vec::new();
+    for source in sources {
+        dated.push((checkpoint::read_state(source.place.path())?.epoch, source));
+    }
+    for (epoch, path) in weights(run) {
+        if dated.iter().all(|(known, _)| *known != epoch) {
+            let names = vec![Name::Epoch(epoch).to_string()];
+            let place = Place::Weights(path, epoch, classes(run)?);
+            dated.push((epoch, Source { names, place }));
+        }
+    }
+    dated.sort_by_key(|(epoch, _)| *epoch);
+    if dated.is_empty() {
+        return Err(Error::input(format!("{} has no checkpoint", run.display())));
+    }
+    Ok(dated.into_iter().map(|(_, source)| source).collect())
+}
+
+/// The number of classes that a run trains on, which a copy of the weights alone does not state.
+fn classes(run: &Path) -> Result<usize> {
+    let state = checkpoint::read_state(&checkpoint::find(run, Name::Latest)?)?;
+    Ok(state.labels.names.len())
+}
+
+/// Copies of the weights alone: epoch and file.
+fn weights(run: &Path) -> Vec<(u64, PathBuf)> {
+    let entries = std::fs::read_dir(run.join("weights")).into_iter().flatten().flatten();
+    let epoch = |path: PathBuf| {
+        let stem = path.file_name()?.to_str()?.strip_suffix(".safetensors")?.to_string();
+        match Name::parse(&stem)? {
+            Name::Epoch(epoch) => Some((epoch, path)),
+            _ => None,
         }
     };
-    let file = run.join("config.toml");
-    let text = crate::config::read_file(&file)?;
-    // The run's configuration is resolved: the environment has had its say.
-    let request = Request { file, sets: settings.sets(), environment: Vec::new() };
-    let loaded: Loaded = load_text(&request, &text, crate::config::DEFAULTS)?;
-    let plan = Plan::new(loaded)?;
-    let Prepared { mut evaluation, .. } =
-        prepare(&plan, verbosity, Absent::Refuse, &StopFlag::default())?;
-    evaluation.scores = scores.then(|| run.to_path_buf());
-    some_sets(&evaluation.sets, &plan)?;
-    let mut scored = Vec::new();
-    for (name, folder) in folders {
-        let (weights, state) = checkpoint::read_group(&folder, "model")?;
-        let model = Model::build(&plan.experiment, state.labels.names.len(), plan.device);
-        let expected = checkpoint::shapes(&model.tensors());
-        checkpoint::same_tensors(&folder, &expected, &checkpoint::shapes(&weights))?;
-        model.load(&weights);
-        for result in evaluation.run(&model, &name, state.epoch, &StopFlag::default())? {
-            evaluation.write_distances(&result.checkpoint, &result.set, &result.distances)?;
-            scored.push(result);
-        }
-    }
-    Ok(scored)
-}
-
-fn of_experiment(file: &Path, settings: &Settings, verbosity: Verbosity) -> Result<Vec<Scored>> {
-    let loaded: Loaded = load(&request(file, settings))?;
-    let plan = Plan::new(loaded)?;
-    let Prepared { splits, evaluation, .. } =
-        prepare(&plan, verbosity, Absent::Refuse, &StopFlag::default())?;
-    some_sets(&evaluation.sets, &plan)?;
-    let model = Model::build(&plan.experiment, splits.train.labels.len(), plan.device);
-    let (source, _) = plan.experiment.backbone.common();
-    crate::train::pretrained::load(&model, source)?;
-    let name = if source.is_none() { "untrained" } else { "pretrained" };
-    evaluation.run(&model, name, 0, &StopFlag::default())
-}
-
-fn some_sets<T>(sets: &[T], plan: &Plan) -> Result<()> {
-    match sets {
-        [] => Err(Error::input(format!("{} names no evaluation set", plan.file.display()))
-            .help("add one, as in --set evaluate.sets.lfw.kind=lfw")),
-        _ => Ok(()),
-    }
+    let mut found: Vec<_> = entries.filter_map(|entry| epoch(entry.path())).collect();
+    found.sort();
+    found
 }

@@ -4,13 +4,18 @@ pub mod args;
 mod bench;
 mod celeba;
 mod check;
+mod compare;
+mod embed;
 mod eval;
 pub mod explain;
+pub(crate) mod images;
+mod model_args;
 pub mod parts;
 mod plot;
 pub mod progress;
 mod report;
 mod schedule;
+pub(crate) mod search;
 mod spelling;
 mod sweep;
 mod sweep_args;
@@ -88,10 +93,10 @@ fn dispatch(cli: Cli) -> Result<()> {
             let loaded: Loaded = load(&request(&file, &settings))?;
             say(&explain::explain(&loaded, &key)?)
         }
-        Some(Command::Eval { target, checkpoint, output, scores, settings }) => {
-            let (checkpoint, output) = (checkpoint.as_deref(), output.as_deref());
-            eval::eval(&target, checkpoint, output, scores, &settings, verbosity)
-        }
+        Some(Command::Eval(options)) => eval::eval(&options, verbosity),
+        Some(Command::Embed(options)) => embed::embed(&options, verbosity),
+        Some(Command::Search(options)) => search::search(&options, verbosity),
+        Some(Command::Compare(options)) => compare::compare(&options, verbosity),
         Some(Command::Sweep(options)) => sweep::sweep(&options, verbosity),
         Some(Command::Plot(PlotCommand::Curves(options))) => plot::curves::curves(&options),
         Some(Command::Plot(PlotCommand::Roc(options))) => plot::roc::roc(&options),

@@ -13,6 +13,7 @@ pub(crate) mod decode;
 mod image_folder;
 #[cfg(test)]
 mod image_folder_tests;
+mod image_source;
 mod labels;
 mod loader;
 #[cfg(test)]
@@ -20,7 +21,7 @@ mod loader_tests;
 mod order;
 #[cfg(test)]
 mod parity;
-mod pipeline;
+pub(crate) mod pipeline;
 mod preprocess;
 mod render;
 mod rotate;
@@ -39,6 +40,7 @@ pub use celeba::CelebA;
 pub use dataset::{Dataset, Item, Splits};
 pub use decode::Fault;
 pub use image_folder::{Fractions, ImageFolder, Split};
+pub use image_source::Image;
 pub use labels::LabelMap;
 pub use loader::{Batch, EpochIter, Loader, LoaderOptions};
 pub use preprocess::{Preprocess, PreprocessConfig, Resize};

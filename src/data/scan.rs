@@ -169,7 +169,8 @@ fn is_image(entry: &DirEntry) -> bool {
         }
 }
 
-fn has_image_extension(path: &Path) -> bool {
+/// By the name alone.
+pub(crate) fn has_image_extension(path: &Path) -> bool {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
     EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension))
 }

@@ -155,14 +155,13 @@ fn bars(values: &[f64], low: f64, high: f64) -> Vec<(f64, f64)> {
 mod tests {
     use super::*;
     use crate::evaluate::pairs::PairSetBuilder;
-    use std::path::Path;
 
     fn scored(genuine: &[f64], impostors: &[f64]) -> Scored {
         let mut builder = PairSetBuilder::default();
         for (n, same) in
             genuine.iter().map(|_| true).chain(impostors.iter().map(|_| false)).enumerate()
         {
-            builder.push(Path::new(&format!("{n}a")), Path::new(&format!("{n}b")), same, 0);
+            builder.push(format!("{n}a"), format!("{n}b"), same, 0);
         }
         let distances = [genuine, impostors].concat();
         Scored::new("latest".into(), builder.finish(1, Vec::new()), distances).unwrap()

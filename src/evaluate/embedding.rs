@@ -5,15 +5,6 @@
 use super::pairs::PairSet;
 use crate::{Error, Result};
 
-/// Turns images into embeddings: the trained network with its preprocessing.
-pub trait Embedder {
-    /// Embeddings of the images, `N x D`, not normalised; of their mirror images where `flip`.
-    fn embed(&mut self, images: &[std::path::PathBuf], flip: bool) -> Result<Vec<f32>>;
-
-    /// D.
-    fn dim(&self) -> usize;
-}
-
 crate::config_choice! {
     /// The flip test: whether the mirror image of each face has a say.
     pub enum Flip {

@@ -221,7 +221,7 @@ mod tests {
     }
 
     fn identity(set: &PairSet, image: usize) -> &str {
-        set.images[image].to_str().unwrap().split('/').next().unwrap()
+        set.images[image].name().to_str().unwrap().split('/').next().unwrap()
     }
 
     /// Balanced in each fold, truthful, none twice.

@@ -1,4 +1,4 @@
-//! Evaluation: is this the same person? Verification on pairs of images.
+//! Evaluation: is this the same person? Verification on pairs of images, retrieval in a gallery.
 
 pub mod charts;
 pub mod embedding;
@@ -7,18 +7,26 @@ pub mod folds;
 pub mod generated;
 pub mod lfw;
 pub mod pairs;
+pub mod pickle;
+pub mod rankings;
+pub mod retrieval;
 pub mod roc;
 pub mod scores_csv;
+pub mod search_images;
+pub mod set;
+pub mod summary;
 pub mod verification;
 
-pub use embedding::{Embedder, Flip, merge_flip, squared_distances};
+pub use embedding::{Flip, merge_flip, squared_distances};
 pub use generated::{UnseenPairs, generate};
 pub use lfw::{Lfw, Missing, from_lfw};
 pub use pairs::{Pair, PairSet};
-pub use verification::{Metric, VerificationResult, score, verify};
+pub use retrieval::{Retrieval, RetrievalSet};
+pub use set::{Detail, EvaluationSet, Outcome, score_all};
+pub use verification::{Metric, VerificationResult, score};
 
 use crate::config::DatasetPath;
-use crate::data::Dataset;
+use crate::data::Splits;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -40,10 +48,11 @@ crate::config_struct! {
 }
 
 crate::config_family! {
-    /// A set of image pairs to verify.
+    /// A set of image pairs to verify, or of queries to search in a gallery.
     pub enum SetConfig("evaluate.sets") {
         Lfw(Lfw) = "lfw",
         UnseenPairs(UnseenPairs) = "unseen_pairs",
+        Retrieval(Retrieval) = "retrieval",
     }
 }
 
@@ -58,22 +67,23 @@ pub enum Absent {
 /// Prepared sets, by name, and what the user should be told about them.
 #[derive(Debug)]
 pub struct Sets {
-    pub sets: Vec<(String, PairSet)>,
+    pub sets: Vec<(String, EvaluationSet)>,
     pub notes: Vec<String>,
 }
 
-/// The pairs of every set, by name, and what the user should be told about them. `datasets` is
-/// `paths.datasets`, `unseen` the identities set aside by the data's split.
+/// Every set, prepared, by name, and what the user should be told about them. `datasets` is
+/// `paths.datasets`; `splits` the data, which only [`Evaluate::needs_data`] needs.
 ///
 /// # Errors
 /// Those of the sets, each with the set's key.
 pub fn prepare(
     config: &Evaluate,
     datasets: &Path,
-    unseen: Option<&Dataset>,
+    splits: Option<&Splits>,
     seed: u64,
     absent: Absent,
 ) -> Result<Sets> {
+    let unseen = splits.and_then(|splits| splits.unseen.as_ref());
     let mut sets = Vec::new();
     let mut notes = Vec::new();
     for (name, set) in &config.sets {
@@ -85,23 +95,45 @@ pub fn prepare(
             notes.push(format!("{key} is left out: there is no {}", place.display()));
             continue;
         }
-        let pairs = match set {
-            SetConfig::Lfw(lfw) => lfw.build(datasets),
-            SetConfig::UnseenPairs(unseen_pairs) => unseen_pairs.build(datasets, unseen, seed),
+        let set = match set {
+            SetConfig::Lfw(lfw) => lfw.build(datasets).map(EvaluationSet::Pairs),
+            SetConfig::UnseenPairs(unseen_pairs) => {
+                unseen_pairs.build(datasets, unseen, seed).map(EvaluationSet::Pairs)
+            }
+            SetConfig::Retrieval(retrieval) => {
+                retrieval.build(datasets, splits).map(EvaluationSet::Retrieval)
+            }
         };
-        let pairs = pairs.map_err(|error| in_set(&key, error))?;
-        notes.extend(pairs.notes.iter().map(|note| format!("{key}: {note}")));
-        sets.push((name.clone(), pairs));
+        let checked = set.and_then(|set| set.check().map(|()| set));
+        let set = checked.map_err(|error| in_set(&key, error))?;
+        notes.extend(set.notes().iter().map(|note| format!("{key}: {note}")));
+        sets.push((name.clone(), set));
     }
     Ok(Sets { sets, notes })
 }
 
+impl Evaluate {
+    /// Whether a set is a part of the data's split.
+    pub fn needs_data(&self) -> bool {
+        self.sets.values().any(SetConfig::needs_data)
+    }
+}
+
 impl SetConfig {
+    fn needs_data(&self) -> bool {
+        match self {
+            SetConfig::Lfw(_) => false,
+            SetConfig::UnseenPairs(set) => set.root.raw.as_os_str().is_empty(),
+            SetConfig::Retrieval(set) => set.needs_data(),
+        }
+    }
+
     /// The folder of the set's images.
     fn root(&self) -> &DatasetPath {
         match self {
             SetConfig::Lfw(set) => &set.root,
             SetConfig::UnseenPairs(set) => &set.root,
+            SetConfig::Retrieval(set) => &set.query,
         }
     }
 }
@@ -127,7 +159,8 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, "").unwrap();
         }
-        std::fs::write(folder.path().join("faces/pairs.txt"), "1\nA 1 2\nA 1 B 9\n").unwrap();
+        let pairs = "2\nA 1 2\nA 1 3\nA 1 B 9\nA 1 B 1\n";
+        std::fs::write(folder.path().join("faces/pairs.txt"), pairs).unwrap();
         let faces = crate::config::DatasetPath { raw: "faces".into(), base: "none".into() };
         let mut config = Evaluate::default();
         let lfw = Lfw { root: faces.clone(), missing: Missing::Skip, ..Lfw::default() };
@@ -136,10 +169,9 @@ mod tests {
         config.sets.insert("a".into(), SetConfig::UnseenPairs(drawn));
         let Sets { sets, notes } =
             prepare(&config, folder.path(), None, 0, Absent::Refuse).unwrap();
-        let counts: Vec<_> =
-            sets.iter().map(|(name, set)| (name.as_str(), set.pairs.len())).collect();
-        assert_eq!(counts, [("a", 2), ("b", 1)]);
-        assert!(notes[0].starts_with("evaluate.sets.b: 1 of 2 pairs skipped"), "{notes:?}");
+        let counts: Vec<_> = sets.iter().map(|(name, set)| (name.as_str(), set.size())).collect();
+        assert_eq!(counts, [("a", "2 pairs".into()), ("b", "2 pairs".into())]);
+        assert!(notes[0].starts_with("evaluate.sets.b: 2 of 4 pairs skipped"), "{notes:?}");
     }
 
     #[test]

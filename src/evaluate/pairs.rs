@@ -1,8 +1,8 @@
 //! Verification pairs: which images are compared, which show the same person, and the fold that
 //! each pair belongs to.
 
+use crate::data::Image;
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
 
 /// One pair of images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub struct Pair {
 /// Pairs over a list of images in which each image appears once, so that it is embedded once.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct PairSet {
-    pub images: Vec<PathBuf>,
+    pub images: Vec<Image>,
     pub pairs: Vec<Pair>,
     /// Number of folds; one fold means that the threshold is tuned on the pairs it is scored on.
     pub folds: usize,
@@ -32,12 +32,18 @@ pub struct PairSet {
 #[derive(Default)]
 pub(super) struct PairSetBuilder {
     set: PairSet,
-    index: HashMap<PathBuf, usize>,
+    index: HashMap<Image, usize>,
 }
 
 impl PairSetBuilder {
-    pub fn push(&mut self, first: &Path, second: &Path, same: bool, fold: usize) {
-        let (first, second) = (self.intern(first), self.intern(second));
+    pub fn push(
+        &mut self,
+        first: impl Into<Image>,
+        second: impl Into<Image>,
+        same: bool,
+        fold: usize,
+    ) {
+        let (first, second) = (self.intern(first.into()), self.intern(second.into()));
         self.set.pairs.push(Pair { first, second, same, fold });
     }
 
@@ -47,13 +53,13 @@ impl PairSetBuilder {
         self.set
     }
 
-    fn intern(&mut self, path: &Path) -> usize {
-        if let Some(&index) = self.index.get(path) {
+    fn intern(&mut self, image: Image) -> usize {
+        if let Some(&index) = self.index.get(&image) {
             return index;
         }
         let index = self.set.images.len();
-        self.set.images.push(path.to_owned());
-        self.index.insert(path.to_owned(), index);
+        self.set.images.push(image.clone());
+        self.index.insert(image, index);
         index
     }
 }
@@ -80,11 +86,11 @@ mod tests {
     #[test]
     fn an_image_in_several_pairs_is_listed_once() {
         let mut builder = PairSetBuilder::default();
-        let [a, b, c] = ["a", "b", "c"].map(Path::new);
+        let [a, b, c] = ["a", "b", "c"];
         builder.push(a, b, true, 0);
         builder.push(c, a, false, 1);
         let set = builder.finish(2, Vec::new());
-        assert_eq!(set.images, [a, b, c]);
+        assert_eq!(set.images, [a, b, c].map(Image::from));
         assert_eq!(set.pairs[1], Pair { first: 2, second: 0, same: false, fold: 1 });
     }
 }

@@ -76,7 +76,8 @@ pub fn write(
     fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
     let mut images = Vec::with_capacity(pairs.images.len());
     for image in &pairs.images {
-        images.push(std::path::absolute(image).map_err(|e| Error::io("find", image, e))?);
+        let name = image.name();
+        images.push(std::path::absolute(name).map_err(|e| Error::io("find", name, e))?);
     }
     durable::write_file(&path, |out| {
         let mut writer = csv::Writer::from_writer(out);
@@ -121,7 +122,7 @@ pub fn read(path: &Path) -> Result<(PairSet, Vec<f64>)> {
         let distance = text(4).parse().map_err(|_| damaged(line, "`distance` is no number"))?;
         let fold = fold.checked_sub(1).ok_or_else(|| damaged(line, "folds count from 1"))?;
         let [first, second] = [1, 2].map(|column| PathBuf::from(file(&row[column])));
-        builder.push(&first, &second, same, fold);
+        builder.push(first, second, same, fold);
         distances.push(distance);
         folds = folds.max(fold + 1);
     }
@@ -234,8 +235,8 @@ mod tests {
         let run = tempfile::tempdir().unwrap();
         let run = run.path();
         let mut builder = PairSetBuilder::default();
-        builder.push(Path::new("/a/\"x, y\".jpg"), Path::new("/a/two\nlines.jpg"), true, 0);
-        builder.push(Path::new("/b/名.jpg"), Path::new("/a/two\nlines.jpg"), false, 1);
+        builder.push("/a/\"x, y\".jpg", "/a/two\nlines.jpg", true, 0);
+        builder.push("/b/名.jpg", "/a/two\nlines.jpg", false, 1);
         let set = builder.finish(2, Vec::new());
         let distances = [1.0 / 3.0, 4e-17];
         write(run, "a/b", "latest", &set, &distances).unwrap();

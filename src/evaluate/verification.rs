@@ -6,7 +6,6 @@
 use super::folds::{self, FoldAccuracy, ValAtFar};
 use super::pairs::{Pair, PairSet};
 use super::roc::{self, RocPoint, TarAtFar};
-use super::{Embedder, Flip, merge_flip, squared_distances};
 use crate::{Error, Result};
 use std::fmt;
 
@@ -65,27 +64,6 @@ impl Metric {
     pub fn new(name: impl Into<String>, value: f64, std: Option<f64>) -> Self {
         Metric { name: name.into(), value, std }
     }
-}
-
-/// Embeds the images of `set`, each once, and scores its pairs. Returns the distances too, one per
-/// pair.
-///
-/// # Errors
-/// Those of the embedder, of [`squared_distances`] and of [`score`].
-pub fn verify(
-    embedder: &mut dyn Embedder,
-    set: &PairSet,
-    flip: Flip,
-) -> Result<(VerificationResult, Vec<f64>)> {
-    let image = embedder.embed(&set.images, false)?;
-    let mirrored = match flip {
-        Flip::None => Vec::new(),
-        Flip::Sum | Flip::Concat => embedder.embed(&set.images, true)?,
-    };
-    let merged = merge_flip(&image, &mirrored, embedder.dim(), flip);
-    let dim = if flip == Flip::Concat { 2 * embedder.dim() } else { embedder.dim() };
-    let distances = squared_distances(&merged, dim, set)?;
-    Ok((score(&distances, set)?, distances))
 }
 
 /// Scores pairs by their distances, one per pair of `set`.
@@ -214,48 +192,14 @@ impl fmt::Display for VerificationResult {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::PathBuf;
-
-    /// Embeds `N-....jpg` as the unit vector at N degrees, its mirror image at -N degrees.
-    struct Degrees;
-
-    impl Embedder for Degrees {
-        fn embed(&mut self, images: &[PathBuf], flip: bool) -> Result<Vec<f32>> {
-            let angle = |path: &PathBuf| {
-                let name = path.to_str().unwrap();
-                let degrees: f32 = name.split('-').next().unwrap().parse().unwrap();
-                if flip { -degrees.to_radians() } else { degrees.to_radians() }
-            };
-            Ok(images.iter().map(angle).flat_map(|a| [a.cos(), a.sin()]).collect())
-        }
-
-        fn dim(&self) -> usize {
-            2
-        }
-    }
 
     fn set(pairs: &[(&str, &str, bool)], folds: usize) -> PairSet {
         let mut builder = super::super::pairs::PairSetBuilder::default();
         let fold = super::super::pairs::contiguous_folds(pairs.len(), folds);
         for ((a, b, same), fold) in pairs.iter().zip(fold) {
-            builder.push(a.as_ref(), b.as_ref(), *same, fold);
+            builder.push(*a, *b, *same, fold);
         }
         builder.finish(folds, Vec::new())
-    }
-
-    #[test]
-    fn the_mirror_image_counts_where_asked() {
-        let set = set(&[("0-a", "20-a", true), ("0-a", "80-b", false)], 1);
-        let (result, distances) = verify(&mut Degrees, &set, Flip::None).unwrap();
-        assert_eq!(score(&distances, &set).unwrap(), result);
-        assert_eq!(result.accuracy.per_fold, [1.0]);
-        assert!(result.threshold > 0.1 && result.threshold < 0.14, "{}", result.threshold);
-        // e(20) + e(-20) and e(80) + e(-80) both point to 0 degrees: only rounding separates.
-        let (result, _) = verify(&mut Degrees, &set, Flip::Sum).unwrap();
-        assert_eq!(result.accuracy.per_fold, [0.5]);
-        // Halves at distances 2 - 2 cos 20 each: the same as without flip.
-        let (result, _) = verify(&mut Degrees, &set, Flip::Concat).unwrap();
-        assert!(result.threshold > 0.1 && result.threshold < 0.14, "{}", result.threshold);
     }
 
     #[test]

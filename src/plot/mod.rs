@@ -6,6 +6,7 @@ mod chart;
 mod colour;
 pub mod embeddings;
 mod font;
+pub mod hits;
 mod paper;
 mod scale;
 mod ticks;

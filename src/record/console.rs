@@ -45,7 +45,8 @@ struct Scores {
 const UNTRAINED: &str = "untrained";
 
 /// The metrics worth a place on the screen; `eval.csv` has them all.
-const HEADLINE: [&str; 4] = ["accuracy", "auc", "eer", "tar@far=1e-3"];
+const HEADLINE: [&str; 7] =
+    ["accuracy", "auc", "eer", "tar@far=1e-3", "recall@1", "recall@10", "map@r"];
 
 impl Console {
     /// Talks on stderr and stdout.

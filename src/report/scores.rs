@@ -6,7 +6,7 @@ use super::thin::number;
 use crate::evaluate::{Pair, PairSet, VerificationResult, score};
 use serde_json::{Value, json};
 use std::collections::{BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const FOLDER: &str = "scores";
 const BINS: usize = 50;
@@ -100,7 +100,7 @@ impl Scores {
             };
             let [first, second] = [first, second].map(|column| {
                 *index.entry(row[column].clone()).or_insert_with(|| {
-                    pairs.images.push(PathBuf::from(&row[column]));
+                    pairs.images.push(row[column].clone().into());
                     pairs.images.len() - 1
                 })
             });
@@ -205,7 +205,7 @@ impl Scores {
                     let Pair { first, second, fold, same } = self.pairs.pairs[n];
                     let d = self.distances[n];
                     let [first, second] =
-                        [first, second].map(|i| pictures.take(&self.pairs.images[i]));
+                        [first, second].map(|i| pictures.take(self.pairs.images[i].name()));
                     json!({
                         "first": first,
                         "second": second,

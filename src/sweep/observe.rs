@@ -11,8 +11,19 @@ use std::path::Path;
 /// The checkpoint whose scores count: the weights as they are after an epoch.
 const CHECKPOINT: &str = "latest";
 
-/// Metrics of eval.csv besides those at a rate.
-const METRICS: [&str; 5] = ["accuracy", "standard_error", "threshold", "auc", "eer"];
+/// Metrics of eval.csv besides those at a rate or a rank.
+const METRICS: [&str; 9] = [
+    "accuracy",
+    "accuracy_standard_error",
+    "threshold",
+    "auc",
+    "eer",
+    "precision@1",
+    "map",
+    "map@r",
+    "r_precision",
+];
+const METRICS_AT: [&str; 5] = ["val@far=", "far@far=", "tar@far=", "recall@", "cmc@"];
 
 /// Where a metric is logged.
 enum Source<'a> {
@@ -110,8 +121,8 @@ impl Objective {
                 let at_rate = |name: &str| {
                     metric.strip_prefix(name).is_some_and(|rate| rate.parse::<f64>().is_ok())
                 };
-                let known = METRICS.contains(&metric)
-                    || ["val@far=", "far@far=", "tar@far="].iter().any(|name| at_rate(name));
+                let known =
+                    METRICS.contains(&metric) || METRICS_AT.iter().any(|name| at_rate(name));
                 match known {
                     true => Ok(()),
                     false => wrong(format!("names no metric {metric:?}"), metric, &METRICS),

@@ -1,19 +1,22 @@
 //! Scores a model on every evaluation set of the experiment.
 
-use super::embedder::ModelEmbedder;
 use super::model::Model;
 use super::signals::StopFlag;
-use crate::Result;
-use crate::data::Preprocess;
-use crate::evaluate::{Evaluate, Metric, PairSet, eval_csv, scores_csv, verify};
+use crate::cli::progress::Counter;
+use crate::data::{OnCorrupt, Preprocess};
+use crate::evaluate::{
+    Detail, Evaluate, EvaluationSet, Flip, Metric, eval_csv, rankings, score_all, scores_csv,
+};
+use crate::inference::{self, embedding};
 use crate::record::{Event, Recorder};
+use crate::{Error, Result};
 use std::path::PathBuf;
 
 /// The prepared sets, and the CSV file that their scores go to.
 #[derive(Debug)]
 pub struct Evaluation {
     pub config: Evaluate,
-    pub sets: Vec<(String, PairSet)>,
+    pub sets: Vec<(String, EvaluationSet)>,
     pub preprocess: Preprocess,
     pub workers: usize,
     pub prefetch: usize,
@@ -34,8 +37,7 @@ pub struct Scored {
     pub checkpoint: String,
     pub set: String,
     pub metrics: Vec<Metric>,
-    /// One per pair of the set.
-    pub distances: Vec<f64>,
+    pub detail: Detail,
 }
 
 impl Evaluation {
@@ -51,7 +53,8 @@ impl Evaluation {
         self.written
     }
 
-    /// Scores the model's present weights. `epoch`: epochs that they were trained for.
+    /// Scores the model's present weights. `epoch`: epochs that they were trained for. Every image is
+    /// embedded once, however many sets it is in.
     ///
     /// # Errors
     /// An image that can't be read, an embedding that can't be normalised, a stop.
@@ -62,48 +65,69 @@ impl Evaluation {
         epoch: u64,
         stop: &StopFlag,
     ) -> Result<Vec<Scored>> {
-        let mut embedder = ModelEmbedder {
-            model,
-            preprocess: &self.preprocess,
+        let flip = self.config.flip;
+        let options = inference::Options {
             batch_size: self.config.eval_batch_size,
             workers: self.workers,
             prefetch: self.prefetch,
-            stop,
-            quiet: self.quiet,
+            mirror: flip != Flip::None,
+            on_corrupt: OnCorrupt::Error,
         };
-        let score = |(name, pairs): &(String, PairSet)| {
-            let (result, distances) = verify(&mut embedder, pairs, self.config.flip)?;
-            Ok(Scored {
-                epoch,
-                checkpoint: checkpoint.to_string(),
-                set: name.clone(),
-                metrics: result.metrics(),
-                distances,
-            })
+        let counter = Counter::new("embedding", self.quiet);
+        let progress = |done, total| {
+            counter.set(done, total);
+            !stop.is_set()
         };
-        self.sets.iter().map(score).collect()
+        let outcomes = score_all(&self.sets, flip, |images| {
+            let embedded = embedding::embed(model, &self.preprocess, images, options, &progress);
+            counter.finish();
+            embedded
+        });
+        let outcomes = outcomes.map_err(|error| match error {
+            Error::Stopped { help, .. } => {
+                Error::Stopped { message: "stopped during the evaluation".into(), help }
+            }
+            other => other,
+        })?;
+        let scored = self.sets.iter().zip(outcomes).map(|((set, _), outcome)| Scored {
+            epoch,
+            checkpoint: checkpoint.to_string(),
+            set: set.clone(),
+            metrics: outcome.metrics,
+            detail: outcome.detail,
+        });
+        Ok(scored.collect())
     }
 
     /// Writes scores to `eval.csv` and `scores/`, in this order, so that a resume that cuts the rows
     /// knows which scores were replaced; then tells the sinks.
     pub fn record(&mut self, scores: Vec<Scored>, recorder: &mut Recorder) -> Result<()> {
-        for Scored { epoch, checkpoint, set, metrics, distances } in scores {
+        for Scored { epoch, checkpoint, set, metrics, detail } in scores {
             if let Some(path) = &self.csv {
                 eval_csv::append(path, epoch as usize, &checkpoint, &[(&set, &metrics)])?;
                 self.written += metrics.len() as u64;
             }
-            self.write_distances(&checkpoint, &set, &distances)?;
+            self.write_detail(epoch, &checkpoint, &set, &detail)?;
             recorder.emit(&Event::Evaluated { epoch, checkpoint, set, metrics })?;
         }
         Ok(())
     }
 
-    /// Writes the distances of a set's pairs where they are wanted.
-    pub fn write_distances(&self, checkpoint: &str, set: &str, distances: &[f64]) -> Result<()> {
-        let pairs = self.sets.iter().find(|(name, _)| name == set);
-        match (&self.scores, pairs) {
-            (Some(run), Some((_, pairs))) => {
-                scores_csv::write(run, set, checkpoint, pairs, distances)
+    /// Writes what lies behind the scores of a set where it is wanted.
+    pub fn write_detail(
+        &self,
+        epoch: u64,
+        checkpoint: &str,
+        name: &str,
+        detail: &Detail,
+    ) -> Result<()> {
+        let set = self.sets.iter().find(|(set, _)| set == name).map(|(_, set)| set);
+        match (&self.scores, set, detail) {
+            (Some(run), Some(EvaluationSet::Pairs(pairs)), Detail::Distances(distances)) => {
+                scores_csv::write(run, name, checkpoint, pairs, distances)
+            }
+            (Some(run), Some(EvaluationSet::Retrieval(set)), Detail::Ranking(hits)) => {
+                rankings::write(&rankings::path(run, name, checkpoint, epoch), set, hits)
             }
             _ => Ok(()),
         }

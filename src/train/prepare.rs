@@ -46,26 +46,14 @@ pub fn prepare(
     stop: &StopFlag,
 ) -> Result<Prepared> {
     let experiment = &plan.experiment;
-    let counter = Counter::new("drawing faces", verbosity == Verbosity::Quiet);
-    let datasets = &experiment.paths.datasets;
-    let mut splits = data::open(&experiment.data, datasets, experiment.seed, &|done, total| {
-        counter.set(done, total);
-        !stop.is_set()
-    })?;
-    counter.finish();
+    let mut splits = open_data(plan, verbosity, stop)?;
     let mut notes = splits.notes.clone();
     if experiment.loss.needs().pairs {
         notes.extend(keep_pairs(&mut splits));
     }
     let said = experiment.sampler.check(&splits.train, experiment.train.batch_size);
     notes.extend(said.map_err(|no| plan.error(no.key, no.message, &no.help))?);
-    let evaluate::Sets { sets, notes: said } = evaluate::prepare(
-        &experiment.evaluate,
-        &experiment.paths.datasets,
-        splits.unseen.as_ref(),
-        experiment.seed,
-        absent,
-    )?;
+    let (evaluation, said) = evaluation(plan, Some(&splits), verbosity, absent)?;
     notes.extend(said);
     if splits.validation.is_none() {
         notes.push(
@@ -74,6 +62,52 @@ pub fn prepare(
                 .to_string(),
         );
     }
+    Ok(Prepared { splits, evaluation, notes })
+}
+
+fn open_data(plan: &Plan, verbosity: Verbosity, stop: &StopFlag) -> Result<Splits> {
+    let experiment = &plan.experiment;
+    let counter = Counter::new("drawing faces", verbosity == Verbosity::Quiet);
+    let datasets = &experiment.paths.datasets;
+    let splits = data::open(&experiment.data, datasets, experiment.seed, &|done, total| {
+        counter.set(done, total);
+        !stop.is_set()
+    })?;
+    counter.finish();
+    Ok(splits)
+}
+
+/// The evaluation sets alone, for a model that is not trained now: the training data is opened only
+/// where a set is a part of it. Also what is to be said aloud.
+///
+/// # Errors
+/// What is missing or can't be scored, named by key.
+pub fn prepare_evaluation(
+    plan: &Plan,
+    verbosity: Verbosity,
+    stop: &StopFlag,
+) -> Result<(Evaluation, Vec<String>)> {
+    let splits = match plan.experiment.evaluate.needs_data() {
+        true => Some(open_data(plan, verbosity, stop)?),
+        false => None,
+    };
+    evaluation(plan, splits.as_ref(), verbosity, Absent::Refuse)
+}
+
+fn evaluation(
+    plan: &Plan,
+    splits: Option<&Splits>,
+    verbosity: Verbosity,
+    absent: Absent,
+) -> Result<(Evaluation, Vec<String>)> {
+    let experiment = &plan.experiment;
+    let evaluate::Sets { sets, notes } = evaluate::prepare(
+        &experiment.evaluate,
+        &experiment.paths.datasets,
+        splits,
+        experiment.seed,
+        absent,
+    )?;
     let evaluation = Evaluation {
         config: experiment.evaluate.clone(),
         sets,
@@ -85,7 +119,7 @@ pub fn prepare(
         written: 0,
         scores: None,
     };
-    Ok(Prepared { splits, evaluation, notes })
+    Ok((evaluation, notes))
 }
 
 /// A loss over pairs says nothing of an identity with a single validation image: leaves those out,

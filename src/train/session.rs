@@ -4,7 +4,7 @@
 use super::build::{Opened, build};
 use super::evaluation::Evaluation;
 use super::model::Model;
-pub use super::prepare::{prepare, set_up_torch, wandb_settings, workers};
+pub use super::prepare::{prepare, prepare_evaluation, set_up_torch, wandb_settings, workers};
 use super::pretrained;
 use super::signals::StopFlag;
 use super::start::{Continue, Start, policy};

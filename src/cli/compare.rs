@@ -1,0 +1,47 @@
+//! `run compare`: do two images show the same person?
+
+use super::args::CompareArgs;
+use super::embed::{embed_files, open};
+use super::say;
+use crate::Result;
+use crate::data::OnCorrupt;
+use crate::evaluate::{PairSet, pairs::Pair, squared_distances};
+use crate::inference::Threshold;
+use crate::record::Verbosity;
+
+pub fn compare(args: &CompareArgs, verbosity: Verbosity) -> Result<()> {
+    let CompareArgs { model, first, second, threshold, tuned_on, json } = args;
+    let model = open(model)?;
+    let (threshold, source) = match threshold {
+        Some(value) => (*value, "--threshold".to_string()),
+        None => {
+            let (name, epoch) = (&model.checkpoint, model.epoch);
+            let tuned = Threshold::of_run(&model.run, name, epoch, tuned_on.as_deref())?;
+            let source = format!("tuned on {} for {} (epoch {epoch})", tuned.set, tuned.checkpoint);
+            (tuned.value, source)
+        }
+    };
+    let files = [first.clone(), second.clone()];
+    let flip = model.plan.experiment.evaluate.flip;
+    let embedded = embed_files(&model, &files, flip, OnCorrupt::Error, verbosity)?;
+    let pair = Pair { first: 0, second: 1, same: true, fold: 0 };
+    let images = files.iter().map(Into::into).collect();
+    let set = PairSet { images, pairs: vec![pair], folds: 1, ..PairSet::default() };
+    let squared = squared_distances(&embedded.vectors, embedded.dim, &set)?[0];
+    // |a - b|^2 = 2 - 2 cos of unit vectors.
+    let cosine = 1.0 - squared / 2.0;
+    let same = squared < threshold;
+    if *json {
+        let line = serde_json::json!({
+            "first": first, "second": second, "cosine": cosine, "euclidean": squared.sqrt(),
+            "squared": squared, "threshold": threshold, "same": same,
+        });
+        return say(&format!("{line}\n"));
+    }
+    say(&format!(
+        "{}\n  cosine similarity   {cosine:.4}\n  Euclidean distance  {:.4}\n  squared distance    \
+         {squared:.4}, threshold {threshold:.2} ({source})\n",
+        if same { "same person" } else { "different persons" },
+        squared.sqrt(),
+    ))
+}

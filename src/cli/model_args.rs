@@ -1,0 +1,118 @@
+//! The command line of what uses a trained model.
+
+use super::args::Settings;
+use crate::evaluate::Flip;
+use crate::retrieval::Metric;
+use clap::Args;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    #[arg(value_name = "RUN_DIR|EXPERIMENT")]
+    pub target: PathBuf,
+    /// Of a run: latest, min-loss (the default), the number of an epoch, or all, which also writes
+    /// the run's eval-all.csv with the best row marked.
+    #[arg(long)]
+    pub checkpoint: Option<String>,
+    /// Appends the scores to this CSV file too.
+    #[arg(long, value_name = "FILE.csv")]
+    pub output: Option<PathBuf>,
+    /// Of a run: writes what lies behind the scores: the distances of all pairs to its
+    /// scores/SET/CHECKPOINT.csv, rankings to retrieval/SET/. The run is locked meanwhile; refused
+    /// while another process trains it.
+    #[arg(long)]
+    pub scores: bool,
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// Which model.
+#[derive(Clone, Debug, Args)]
+pub struct ModelArgs {
+    /// The folder of a run.
+    #[arg(value_name = "RUN_DIR")]
+    pub run: PathBuf,
+    /// latest, min-loss or the number of an epoch; by default min-loss.
+    #[arg(long)]
+    pub checkpoint: Option<String>,
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+#[derive(Debug, Args)]
+pub struct EmbedArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// An image, a folder (all images below it) or a quoted pattern such as 'faces/**/*.jpg'; may be
+    /// repeated.
+    #[arg(long, required = true, value_name = "GLOB", num_args = 1..)]
+    pub images: Vec<String>,
+    /// .csv (image and values), .npy (float32, with the images in .images.csv) or .safetensors.
+    #[arg(long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// The flip test: none, sum or concat; by default the run's.
+    #[arg(long, value_parser = flip)]
+    pub flip: Option<Flip>,
+    /// Divides each embedding by its L2 norm.
+    #[arg(long, visible_alias = "normalize")]
+    pub normalise: bool,
+    /// Leaves out images that can't be read, by name, instead of ending with the first.
+    #[arg(long)]
+    pub skip_broken: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    #[arg(value_name = "A.jpg")]
+    pub first: PathBuf,
+    #[arg(value_name = "B.jpg")]
+    pub second: PathBuf,
+    /// Squared L2 distance below which two images show the same person, instead of the tuned one.
+    #[arg(long)]
+    pub threshold: Option<f64>,
+    /// The evaluation set whose tuned threshold counts; by default the first by name.
+    #[arg(long, value_name = "SET", conflicts_with = "threshold")]
+    pub tuned_on: Option<String>,
+    /// One line of JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SearchArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Images that are searched: a file, a folder or a quoted pattern; may be repeated.
+    #[arg(long, required = true, value_name = "GLOB", num_args = 1..)]
+    pub gallery: Vec<String>,
+    /// Images that are searched for, in the same forms.
+    #[arg(long, required = true, value_name = "GLOB", num_args = 1..)]
+    pub query: Vec<String>,
+    /// Hits of each query.
+    #[arg(long, default_value_t = 10, value_name = "K")]
+    pub top_k: usize,
+    /// cosine or euclidean.
+    #[arg(long, default_value = "cosine", value_parser = metric)]
+    pub metric: Metric,
+    /// {query file: [gallery files, best first]}
+    #[arg(long, value_name = "FILE.json")]
+    pub output: PathBuf,
+    /// The picture of queries and hits, instead of the output's name with .png.
+    #[arg(long, value_name = "FILE.png")]
+    pub contact_sheet: Option<PathBuf>,
+    /// Leaves out images that can't be read, by name, instead of ending with the first.
+    #[arg(long)]
+    pub skip_broken: bool,
+}
+
+pub(super) fn metric(text: &str) -> Result<Metric, String> {
+    let known = Metric::ALL.iter().copied().find(|metric| metric.as_str() == text);
+    known.ok_or_else(|| "it is cosine or euclidean".to_string())
+}
+
+fn flip(text: &str) -> Result<Flip, String> {
+    let known = Flip::ALL.iter().copied().find(|flip| flip.as_str() == text);
+    known.ok_or_else(|| "it is none, sum or concat".to_string())
+}

@@ -1,0 +1,130 @@
+//! `run search`: the most similar images of a gallery for each query, as JSON and as a picture.
+
+use super::args::SearchArgs;
+use super::embed::{Embedded, embed_files, open, writable};
+use super::images::images;
+use super::progress::Counter;
+use super::say;
+use crate::data::OnCorrupt;
+use crate::evaluate::rankings;
+use crate::inference::Model;
+use crate::plot::hits::{self, Row};
+use crate::record::Verbosity;
+use crate::retrieval::{Hits, Matrix, Metric, top_k};
+use crate::train::signals::StopFlag;
+use crate::{Error, Result};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// Queries on a contact sheet.
+const SHEET_ROWS: usize = 40;
+
+pub fn search(args: &SearchArgs, verbosity: Verbosity) -> Result<()> {
+    let SearchArgs { model, gallery, query, top_k, metric, output, contact_sheet, skip_broken } =
+        args;
+    if output.extension().is_none_or(|extension| extension != "json") {
+        return Err(Error::input(format!("--output {} is no .json file", output.display())));
+    }
+    if *top_k == 0 {
+        return Err(Error::input("--top-k is 0: a search for no hits finds none"));
+    }
+    let sheet = contact_sheet.clone().unwrap_or_else(|| output.with_extension("png"));
+    writable(output)?;
+    writable(&sheet)?;
+    let (queries, gallery) = (images("--query", query)?, images("--gallery", gallery)?);
+    let model = open(model)?;
+    let corrupt = if *skip_broken { OnCorrupt::Skip } else { OnCorrupt::Error };
+    let found = ranking(&model, queries, gallery, *top_k, *metric, corrupt, verbosity)?;
+    write_json(output, &found)?;
+    let rows: Vec<Row> = (0..found.queries.len().min(SHEET_ROWS))
+        .map(|query| {
+            let hit = |(index, score): (u32, f32)| {
+                (found.gallery[index as usize].clone(), format!("{score:.3}"))
+            };
+            Row {
+                query: found.queries[query].clone(),
+                hits: found.hits.of(query).map(hit).collect(),
+            }
+        })
+        .collect();
+    hits::write(&rows, &sheet)?;
+    let (queries, gallery) = (found.queries.len(), found.gallery.len());
+    let shown = match queries > SHEET_ROWS {
+        true => format!(" of the first {SHEET_ROWS} queries"),
+        false => String::new(),
+    };
+    say(&format!(
+        "{}: the {} best of {gallery} images for each of {queries} queries\n{}: the contact \
+         sheet{shown}\n",
+        output.display(),
+        found.hits.k,
+        sheet.display()
+    ))
+}
+
+/// The hits of every query, by file.
+pub struct Found {
+    pub queries: Vec<PathBuf>,
+    pub gallery: Vec<PathBuf>,
+    pub hits: Hits,
+}
+
+/// Embeds both sides, each file once, and searches exactly. A query that is in the gallery is not its
+/// own hit.
+///
+/// # Errors
+/// A broken image, a stop.
+pub fn ranking(
+    model: &Model,
+    queries: Vec<PathBuf>,
+    gallery: Vec<PathBuf>,
+    k: usize,
+    metric: Metric,
+    corrupt: OnCorrupt,
+    verbosity: Verbosity,
+) -> Result<Found> {
+    let mut files = queries.clone();
+    let of_query: HashMap<PathBuf, usize> =
+        queries.iter().enumerate().map(|(at, path)| (path.clone(), at)).collect();
+    files.extend(gallery.iter().filter(|path| !of_query.contains_key(*path)).cloned());
+    let flip = model.plan.experiment.evaluate.flip;
+    let Embedded { kept, vectors, dim } = embed_files(model, &files, flip, corrupt, verbosity)?;
+    let row: HashMap<&PathBuf, usize> = kept.iter().enumerate().map(|(at, p)| (p, at)).collect();
+    let side = |paths: Vec<PathBuf>| -> (Vec<PathBuf>, Vec<f32>) {
+        let kept: Vec<PathBuf> = paths.into_iter().filter(|path| row.contains_key(path)).collect();
+        let values = kept.iter().flat_map(|path| &vectors[row[path] * dim..][..dim]).copied();
+        let values = values.collect();
+        (kept, values)
+    };
+    let (queries, query_rows) = side(queries);
+    let (gallery, gallery_rows) = side(gallery);
+    if queries.is_empty() || gallery.is_empty() {
+        return Err(Error::failed("no query or no gallery image can be read"));
+    }
+    let place: HashMap<&PathBuf, u32> =
+        gallery.iter().enumerate().map(|(at, path)| (path, at as u32)).collect();
+    let own: Vec<Option<u32>> = queries.iter().map(|path| place.get(path).copied()).collect();
+    let (stop, counter) =
+        (StopFlag::listen()?, Counter::new("searching", verbosity == Verbosity::Quiet));
+    let progress = |done, total| {
+        counter.set(done, total);
+        !stop.is_set()
+    };
+    let (queries_matrix, gallery_matrix) =
+        (Matrix::new(&query_rows, dim)?, Matrix::new(&gallery_rows, dim)?);
+    let hits = top_k(queries_matrix, gallery_matrix, k, metric, Some(&own), &progress);
+    counter.finish();
+    Ok(Found { hits: hits?, queries, gallery })
+}
+
+/// `{query file: [gallery files, best first]}`
+fn write_json(path: &Path, found: &Found) -> Result<()> {
+    let name = |path: &PathBuf| path.display().to_string();
+    let mut object = serde_json::Map::new();
+    for (query, file) in found.queries.iter().enumerate() {
+        let hits =
+            found.hits.of(query).map(|(index, _)| name(&found.gallery[index as usize]).into());
+        object.insert(name(file), serde_json::Value::Array(hits.collect()));
+    }
+    rankings::write_object(path, &object)
+}
