@@ -69,7 +69,8 @@ fn squared_distances_and_their_order_are_those_of_faiss() {
         let queries = rows(&case.kind, case.seeds[0], case.queries, case.dim);
         let gallery = rows(&case.kind, case.seeds[1], case.gallery, case.dim);
         for blocks in BLOCKS {
-            let hits = search(&queries, &gallery, case.dim, case.k, Metric::Euclidean, None, blocks);
+            let hits =
+                search(&queries, &gallery, case.dim, case.k, Metric::Euclidean, None, blocks);
             assert_eq!(hits.k, case.k.min(case.gallery), "{}", case.name);
             assert_eq!(hits.indices, case.l2.indices, "{}, {blocks:?}", case.name);
             for (ours, faiss) in hits.scores.iter().zip(&case.l2.scores) {
@@ -322,7 +323,8 @@ fn random_cases_equal_the_sorted_rows() {
             let relevant = |(_, (index, _)): &(u32, &(u32, f32))| {
                 of_gallery[*index as usize] == identities[query]
             };
-            ranks.push((1..).zip(&all).filter(relevant).map(|(rank, _)| rank).collect::<Vec<u32>>());
+            ranks
+                .push((1..).zip(&all).filter(relevant).map(|(rank, _)| rank).collect::<Vec<u32>>());
         }
         let options = RetrievalOptions { metric, top_k: k, blocks, ..RetrievalOptions::default() };
         for relevance in [
@@ -390,7 +392,8 @@ fn metrics_have_their_names() {
         evaluate(matrix, matrix, relevance, Some(&own), &options, &silent).unwrap();
     assert_eq!((hits.k, hits.queries()), (10, 12));
     let names: Vec<String> = result.metrics().into_iter().map(|metric| metric.name).collect();
-    let expected = "recall@1 recall@5 recall@10 precision@1 map map@r r_precision cmc@1 cmc@5 cmc@10";
+    let expected =
+        "recall@1 recall@5 recall@10 precision@1 map map@r r_precision cmc@1 cmc@5 cmc@10";
     assert_eq!(names.join(" "), expected);
 }
 

@@ -94,7 +94,7 @@ pub fn from_lfw(
         parse(&text.map_err(|e| Error::io("read", file, e).into_input())?, file)
     };
     let (pairs, folds) = read(pairs_file)?;
-    let tuning = tune.map(|file| Ok((file, read(file)?.0))).transpose()?;
+    let tuning = tune.map(|file| read(file).map(|(pairs, _)| (file, pairs))).transpose()?;
     if !root.is_dir() {
         return Err(Error::input(format!("{} is not a folder of images", root.display()))
             .help("it should hold one folder per person: name/name_0001.jpg"));

@@ -122,8 +122,7 @@ pub(super) struct Collected {
 impl Collected {
     pub fn new(metric: Metric, k: usize, queries: usize) -> Self {
         let room = k * queries;
-        let hits =
-            Hits { k, indices: Vec::with_capacity(room), scores: Vec::with_capacity(room) };
+        let hits = Hits { k, indices: Vec::with_capacity(room), scores: Vec::with_capacity(room) };
         Collected { hits, metric }
     }
 
