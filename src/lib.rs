@@ -22,6 +22,7 @@ pub mod plot;
 pub mod random;
 pub mod record;
 pub mod report;
+pub mod retrieval;
 pub mod scheduler;
 pub mod sweep;
 pub mod torch;

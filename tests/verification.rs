@@ -25,7 +25,7 @@ fn pair_set(pairs: &[(usize, usize, bool)]) -> PairSet {
         images: (0..images).map(|i| i.to_string().into()).collect(),
         pairs: pairs.iter().zip(folds).map(pair).collect(),
         folds: 10,
-        notes: Vec::new(),
+        ..PairSet::default()
     }
 }
 
@@ -273,5 +273,58 @@ fn the_roc_of_written_scores_equals_scikit_learns() {
             let goes_on = line.iter().rfind(|point| point.0 <= *rate).unwrap().1;
             assert_eq!(goes_on, highest, "at {rate}");
         }
+    }
+}
+
+/// LFW's View 1: the pairs of one set tune the threshold that scores another.
+#[test]
+fn a_threshold_tuned_on_other_pairs_equals_numpys() {
+    let cases: Vec<Value> = serde_json::from_str(&fixture("view1.json")).unwrap();
+    assert!(cases.len() > 40, "{}", cases.len());
+    for case in cases {
+        let number = |key: &str| case[key].as_u64().unwrap();
+        let seed = number("seed");
+        let (mut distances, same) = score_set(2000 + seed * 7 % 60);
+        let (tuning, tuning_same) = score_set(1000 + seed);
+        let mut set = neighbours(same);
+        set.folds = 1;
+        set.pairs.iter_mut().for_each(|pair| pair.fold = 0);
+        let pair = |same| Pair { first: 0, second: 1, same, fold: 0 };
+        set.tuning = tuning_same.into_iter().map(pair).collect();
+        distances.extend(tuning);
+        let run = tempfile::tempdir().unwrap();
+        scores_csv::write(run.path(), "v", "latest", &set, &distances).unwrap();
+        let read = scores_csv::read(&scores_csv::path(run.path(), "v", "latest")).unwrap();
+        for (set, distances) in [(&set, &distances), (&read.0, &read.1)] {
+            let result = score(distances, set).unwrap();
+            let what = format!("set {seed}");
+            assert_eq!(u64::from(steps(&[result.threshold])[0]), number("step"), "{what}");
+            let accuracy = number("right") as f64 / set.pairs.len() as f64;
+            assert_eq!(result.accuracy.over_folds.mean, accuracy, "{what}");
+            assert_close(result.auc, case["auc"].as_f64().unwrap(), &what);
+            assert_eq!(result.metrics()[0].std, None);
+        }
+    }
+}
+
+#[test]
+fn fine_rates_equal_numpys() {
+    let expected: Value = serde_json::from_str(&fixture("fine_tar.json")).unwrap();
+    let mut random = SplitMix(77);
+    let near = (0..2000).map(|_| (random.draw().powi(2) * 2.0, true)).collect::<Vec<_>>();
+    let far = (0..200_000).map(|_| (random.draw().sqrt() * 4.0, false)).collect::<Vec<_>>();
+    let (distances, same): (Vec<f64>, Vec<bool>) = near.into_iter().chain(far).unzip();
+    let pair = |same| Pair { first: 0, second: 1, same, fold: 0 };
+    let set = PairSet {
+        images: vec!["a".into(), "b".into()],
+        pairs: same.into_iter().map(pair).collect(),
+        folds: 1,
+        ..PairSet::default()
+    };
+    let result = score(&distances, &set).unwrap();
+    assert_eq!(result.tar_at_far.len(), 5);
+    for at in &result.tar_at_far {
+        assert!(at.resolved);
+        assert_close(at.tar, expected[format!("{:e}", at.far)].as_f64().unwrap(), "tar");
     }
 }

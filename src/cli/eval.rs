@@ -4,6 +4,7 @@ use super::args::EvalArgs;
 use super::{request, say};
 use crate::checkpoint::{self, Name};
 use crate::config::{Loaded, load};
+use crate::evaluate::verification::UNRESOLVED;
 use crate::evaluate::{eval_csv, summary};
 use crate::inference::{checkpoint_name, network_of, network_with, plan_of};
 use crate::plan::Plan;
@@ -72,7 +73,11 @@ impl Sink<'_> {
         say(&format!("{set}, {checkpoint} (epoch {epoch})\n"))?;
         for metric in metrics {
             let std = metric.std.map(|std| format!(" +- {std:.4}")).unwrap_or_default();
-            say(&format!("  {:<24}{:.4}{std}\n", metric.name, metric.value))?;
+            let mark = metric.mark();
+            say(&format!("  {:<24}{:.4}{mark}{std}\n", metric.name, metric.value))?;
+        }
+        if metrics.iter().any(|metric| metric.unresolved) {
+            say(&format!("  {UNRESOLVED}\n"))?;
         }
         match self.output {
             Some(path) => {

@@ -11,7 +11,6 @@ use crate::inference::Model;
 use crate::plot::hits::{self, Row};
 use crate::record::Verbosity;
 use crate::retrieval::{Hits, Matrix, Metric, top_k};
-use crate::train::signals::StopFlag;
 use crate::{Error, Result};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -104,12 +103,8 @@ pub fn ranking(
     let place: HashMap<&PathBuf, u32> =
         gallery.iter().enumerate().map(|(at, path)| (path, at as u32)).collect();
     let own: Vec<Option<u32>> = queries.iter().map(|path| place.get(path).copied()).collect();
-    let (stop, counter) =
-        (StopFlag::listen()?, Counter::new("searching", verbosity == Verbosity::Quiet));
-    let progress = |done, total| {
-        counter.set(done, total);
-        !stop.is_set()
-    };
+    let counter = Counter::new("searching", verbosity == Verbosity::Quiet);
+    let progress = |done, total| counter.set(done, total);
     let (queries_matrix, gallery_matrix) =
         (Matrix::new(&query_rows, dim)?, Matrix::new(&gallery_rows, dim)?);
     let hits = top_k(queries_matrix, gallery_matrix, k, metric, Some(&own), &progress);

@@ -4,7 +4,9 @@ use super::pairs::PairSet;
 use super::roc::RocPoint;
 use super::verification::{VerificationResult, score};
 use crate::Result;
+use crate::checkpoint::durable;
 use crate::plot::{LineChart, Mark, Series, Style, number};
+use std::path::Path;
 
 /// Bars of a histogram.
 const BINS: usize = 60;
@@ -88,18 +90,61 @@ fn staircase(roc: &[RocPoint], impostors: usize) -> Vec<(f64, f64)> {
     line
 }
 
-/// The shares of genuine and of impostor pairs by their distance. Of one checkpoint filled and with
-/// the threshold that was tuned over all pairs; of several as lines.
-pub fn histogram(title: String, subtitle: Vec<String>, scored: &[Scored]) -> LineChart {
-    let all = || scored.iter().flat_map(|scored| &scored.distances);
+/// The ends of the histograms' axis.
+fn ends(scored: &[Scored]) -> (f64, f64) {
+    let all = || scored.iter().flat_map(|scored| &scored.distances[..scored.set.pairs.len()]);
     let low = all().copied().fold(f64::INFINITY, f64::min);
     let high = all().copied().fold(f64::NEG_INFINITY, f64::max);
-    let (low, high) = match (low, high) {
+    match (low, high) {
         (low, high) if high <= low => (low - 0.5, low + 0.5),
         // An axis that would begin near 0 begins there.
         (low, high) if low <= 0.3 * high => (0.0, high),
         ends => ends,
-    };
+    }
+}
+
+/// Values in each of [`BINS`] equal bins; the highest is in the last.
+fn counts(values: &[f64], low: f64, high: f64) -> [usize; BINS] {
+    let mut counts = [0; BINS];
+    let width = (high - low) / BINS as f64;
+    for value in values {
+        counts[(((value - low) / width) as usize).min(BINS - 1)] += 1;
+    }
+    counts
+}
+
+/// The lower edge of a bin, or with [`BINS`] the upper one of the last.
+fn edge(bin: usize, low: f64, high: f64) -> f64 {
+    if bin == BINS { high } else { low + (high - low) / BINS as f64 * bin as f64 }
+}
+
+/// Writes the bars of [`histogram`] as counts, whole or not at all:
+/// `curve,lower,upper,genuine,impostor`.
+///
+/// # Errors
+/// A file that can't be written.
+pub fn write_histogram_csv(path: &Path, scored: &[Scored]) -> Result<()> {
+    let (low, high) = ends(scored);
+    durable::write_file(path, |out| {
+        let mut writer = csv::Writer::from_writer(out);
+        writer.write_record(["curve", "lower", "upper", "genuine", "impostor"])?;
+        for one in scored {
+            let [genuine, impostors] =
+                [true, false].map(|same| counts(&one.distances_of(same), low, high));
+            for bin in 0..BINS {
+                let [lower, upper] = [bin, bin + 1].map(|bin| edge(bin, low, high).to_string());
+                let [genuine, impostors] = [genuine[bin], impostors[bin]].map(|n| n.to_string());
+                writer.write_record([&one.name, &lower, &upper, &genuine, &impostors])?;
+            }
+        }
+        writer.flush()
+    })
+}
+
+/// The shares of genuine and of impostor pairs by their distance. Of one checkpoint filled and with
+/// the threshold that was tuned over all pairs; of several as lines.
+pub fn histogram(title: String, subtitle: Vec<String>, scored: &[Scored]) -> LineChart {
+    let (low, high) = ends(scored);
     let mut series = Vec::new();
     for (n, one) in scored.iter().enumerate() {
         let [genuine, impostors] =
@@ -136,15 +181,10 @@ pub fn histogram(title: String, subtitle: Vec<String>, scored: &[Scored]) -> Lin
 
 /// The outline of a histogram of `values`, as shares of them.
 fn bars(values: &[f64], low: f64, high: f64) -> Vec<(f64, f64)> {
-    let mut counts = [0usize; BINS];
-    let width = (high - low) / BINS as f64;
-    for value in values {
-        counts[(((value - low) / width) as usize).min(BINS - 1)] += 1;
-    }
     let share = |count: usize| count as f64 / values.len().max(1) as f64;
     let mut outline = vec![(low, 0.0)];
-    for (n, count) in counts.into_iter().enumerate() {
-        let edge = |n: usize| low + width * n as f64;
+    for (n, count) in counts(values, low, high).into_iter().enumerate() {
+        let edge = |n: usize| edge(n, low, high);
         outline.extend([(edge(n), share(count)), (edge(n + 1), share(count))]);
     }
     outline.push((high, 0.0));
@@ -202,6 +242,18 @@ mod tests {
         }
         assert_eq!(chart.series[0].points[1], (0.0, 0.25));
         assert_eq!(chart.x_marks[0].at, scored.result.threshold);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scores.csv");
+        write_histogram_csv(&path, std::slice::from_ref(&scored)).unwrap();
+        let mut rows = csv::Reader::from_path(&path).unwrap();
+        let rows: Vec<(String, f64, f64, usize, usize)> =
+            rows.deserialize().collect::<std::result::Result<_, _>>().unwrap();
+        assert_eq!((rows.len(), rows[0].1, rows[BINS - 1].2), (BINS, 0.0, 4.0));
+        assert!(rows.windows(2).all(|two| two[0].2 == two[1].1 && two[0].0 == "latest"));
+        let sum = |count: fn(&(String, f64, f64, usize, usize)) -> usize| {
+            rows.iter().map(count).sum::<usize>()
+        };
+        assert_eq!((sum(|row| row.3), sum(|row| row.4)), (4, 3));
         let several = histogram("t".into(), vec![], &[scored.clone(), scored]);
         assert_eq!((several.series.len(), several.x_marks.len()), (4, 0));
     }

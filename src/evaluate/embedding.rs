@@ -37,7 +37,8 @@ pub fn merge_flip(image: &[f32], mirrored: &[f32], dim: usize, flip: Flip) -> Ve
     }
 }
 
-/// Squared L2 distance of the normalised embeddings of each pair, in `0..=4`, in float64.
+/// Squared L2 distance of the normalised embeddings of each pair, in `0..=4`, in float64: one per
+/// [`PairSet::compared`].
 ///
 /// # Shapes
 /// `embeddings`: `N x D`, one row per [`PairSet::images`].
@@ -48,7 +49,7 @@ pub fn squared_distances(embeddings: &[f32], dim: usize, set: &PairSet) -> Resul
     let unit = normalised(embeddings, dim, set)?;
     let row = |i: usize| &unit[i * dim..(i + 1) * dim];
     let distance = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum();
-    Ok(set.pairs.iter().map(|pair| distance(row(pair.first), row(pair.second))).collect())
+    Ok(set.compared().map(|pair| distance(row(pair.first), row(pair.second))).collect())
 }
 
 fn normalised(embeddings: &[f32], dim: usize, set: &PairSet) -> Result<Vec<f64>> {
@@ -92,7 +93,7 @@ mod tests {
             images: vec!["a.jpg".into(), "b.jpg".into()],
             pairs: vec![Pair { first: 0, second: 1, same: true, fold: 0 }],
             folds: 1,
-            notes: Vec::new(),
+            ..PairSet::default()
         }
     }
 

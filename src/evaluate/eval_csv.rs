@@ -35,7 +35,7 @@ pub fn append(
     let mut writer = csv::Writer::from_writer(if head.is_empty() { HEADER.into() } else { vec![] });
     let mut rows = || -> csv::Result<()> {
         for (set, metrics) in sets {
-            for Metric { name, value, std } in *metrics {
+            for Metric { name, value, std, unresolved: _ } in *metrics {
                 let std = std.map(|std| std.to_string()).unwrap_or_default();
                 writer.write_record([
                     &epoch.to_string(),

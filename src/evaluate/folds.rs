@@ -131,6 +131,20 @@ pub(super) fn accuracy(scores: &Scores) -> (f64, FoldAccuracy) {
     (thresholds[stored], FoldAccuracy { over_folds, per_fold, thresholds: tuned })
 }
 
+/// Accuracy at a threshold that was tuned elsewhere: the mean is over all pairs.
+pub(super) fn accuracy_at(threshold: f64, scores: &Scores) -> FoldAccuracy {
+    let (mut right, mut pairs) = (vec![0usize; scores.folds], vec![0usize; scores.folds]);
+    for (pair, distance) in scores.pairs.iter().zip(scores.distances) {
+        right[pair.fold] += usize::from((*distance < threshold) == pair.same);
+        pairs[pair.fold] += 1;
+    }
+    let share = |right: usize, pairs: usize| right as f64 / pairs as f64;
+    let per_fold: Vec<f64> = right.iter().zip(&pairs).map(|(r, p)| share(*r, *p)).collect();
+    let mean = share(right.iter().sum(), scores.pairs.len());
+    let over_folds = Spread { mean, ..Spread::of(&per_fold) };
+    FoldAccuracy { over_folds, per_fold, thresholds: vec![threshold; scores.folds] }
+}
+
 /// VAL@FAR, or why it is undefined for these folds.
 pub(super) fn val_at_far(scores: &Scores, target: f64) -> Result<ValAtFar, String> {
     if scores.folds == 1 {

@@ -1,5 +1,6 @@
 //! Evaluation: is this the same person? Verification on pairs of images, retrieval in a gallery.
 
+pub mod bin_set;
 pub mod charts;
 pub mod embedding;
 pub mod eval_csv;
@@ -17,6 +18,7 @@ pub mod set;
 pub mod summary;
 pub mod verification;
 
+pub use bin_set::{Bin, from_bin};
 pub use embedding::{Flip, merge_flip, squared_distances};
 pub use generated::{UnseenPairs, generate};
 pub use lfw::{Lfw, Missing, from_lfw};
@@ -51,6 +53,7 @@ crate::config_family! {
     /// A set of image pairs to verify, or of queries to search in a gallery.
     pub enum SetConfig("evaluate.sets") {
         Lfw(Lfw) = "lfw",
+        Bin(Bin) = "bin",
         UnseenPairs(UnseenPairs) = "unseen_pairs",
         Retrieval(Retrieval) = "retrieval",
     }
@@ -97,6 +100,7 @@ pub fn prepare(
         }
         let set = match set {
             SetConfig::Lfw(lfw) => lfw.build(datasets).map(EvaluationSet::Pairs),
+            SetConfig::Bin(bin) => bin.build(datasets).map(EvaluationSet::Pairs),
             SetConfig::UnseenPairs(unseen_pairs) => {
                 unseen_pairs.build(datasets, unseen, seed).map(EvaluationSet::Pairs)
             }
@@ -107,6 +111,7 @@ pub fn prepare(
         let checked = set.and_then(|set| set.check().map(|()| set));
         let set = checked.map_err(|error| in_set(&key, error))?;
         notes.extend(set.notes().iter().map(|note| format!("{key}: {note}")));
+        notes.extend(set.doubts().iter().map(|note| format!("{key}: {note}")));
         sets.push((name.clone(), set));
     }
     Ok(Sets { sets, notes })
@@ -122,16 +127,17 @@ impl Evaluate {
 impl SetConfig {
     fn needs_data(&self) -> bool {
         match self {
-            SetConfig::Lfw(_) => false,
+            SetConfig::Lfw(_) | SetConfig::Bin(_) => false,
             SetConfig::UnseenPairs(set) => set.root.raw.as_os_str().is_empty(),
             SetConfig::Retrieval(set) => set.needs_data(),
         }
     }
 
-    /// The folder of the set's images.
+    /// The folder or file of the set's images.
     fn root(&self) -> &DatasetPath {
         match self {
             SetConfig::Lfw(set) => &set.root,
+            SetConfig::Bin(set) => &set.path,
             SetConfig::UnseenPairs(set) => &set.root,
             SetConfig::Retrieval(set) => &set.query,
         }
@@ -190,6 +196,7 @@ mod tests {
     fn mistakes_name_their_set() {
         for (set, expected) in [
             (SetConfig::Lfw(Lfw::default()), "evaluate.sets.x: `root` is not stated"),
+            (SetConfig::Bin(Bin::default()), "evaluate.sets.x: `path` is not stated"),
             (SetConfig::UnseenPairs(UnseenPairs::default()), "sets no identities aside"),
         ] {
             let mut config = Evaluate::default();

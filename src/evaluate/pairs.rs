@@ -22,10 +22,20 @@ pub struct Pair {
 pub struct PairSet {
     pub images: Vec<Image>,
     pub pairs: Vec<Pair>,
+    /// Pairs that tune the threshold for `pairs` and count for nothing else; empty: `pairs` tune
+    /// it, by folds.
+    pub tuning: Vec<Pair>,
     /// Number of folds; one fold means that the threshold is tuned on the pairs it is scored on.
     pub folds: usize,
     /// What the user should be told: pairs left out, files passed over.
     pub notes: Vec<String>,
+}
+
+impl PairSet {
+    /// Every pair that has a distance, in the order of the distances: `pairs`, then `tuning`.
+    pub fn compared(&self) -> impl Iterator<Item = &Pair> {
+        self.pairs.iter().chain(&self.tuning)
+    }
 }
 
 /// Collects pairs of paths into a [`PairSet`].
@@ -45,6 +55,12 @@ impl PairSetBuilder {
     ) {
         let (first, second) = (self.intern(first.into()), self.intern(second.into()));
         self.set.pairs.push(Pair { first, second, same, fold });
+    }
+
+    /// A pair that tunes the threshold.
+    pub fn push_tuning(&mut self, first: impl Into<Image>, second: impl Into<Image>, same: bool) {
+        let (first, second) = (self.intern(first.into()), self.intern(second.into()));
+        self.set.tuning.push(Pair { first, second, same, fold: 0 });
     }
 
     pub fn finish(mut self, folds: usize, notes: Vec<String>) -> PairSet {

@@ -6,9 +6,7 @@ use super::search_images::{self, SearchImages};
 use super::set::{Detail, Outcome};
 use crate::config::DatasetPath;
 use crate::data::{Dataset, Image, Splits};
-use crate::retrieval::{
-    ApproximateIndex, Hits, Matrix, Metric, Relevance, RetrievalOptions, evaluate, overlap, top_k,
-};
+use crate::retrieval::{Matrix, Metric, Relevance, RetrievalOptions, evaluate, top_k};
 use crate::{Error, Result};
 use std::collections::HashMap;
 use std::path::Path;
@@ -22,17 +20,6 @@ crate::config_choice! {
         Test = "test",
         /// The validation images.
         Validation = "validation",
-    }
-}
-
-crate::config_choice! {
-    /// How a gallery is searched.
-    pub enum Index {
-        /// Against every image of the gallery.
-        Exact = "exact",
-        /// By an approximate index (HNSW, Malkov and Yashunin 2018, arXiv:1603.09320), for galleries of
-        /// millions; its recall against the exact search is measured on a sample of the queries.
-        Hnsw = "hnsw",
     }
 }
 
@@ -51,8 +38,6 @@ crate::config_struct! {
         pub metric: Metric = Metric::Cosine;
         /// Hits of each query that are written down.
         pub top_k: usize = 10, positive();
-        /// How the gallery is searched; "hnsw" scores `recall@k` from its hits alone.
-        pub index: Index = Index::Exact;
     }
 }
 
@@ -68,7 +53,6 @@ pub struct RetrievalSet {
     pub identities: Option<Vec<u32>>,
     pub metric: Metric,
     pub top_k: usize,
-    pub index: Index,
     pub notes: Vec<String>,
 }
 
@@ -84,7 +68,7 @@ impl Retrieval {
     /// A gallery without queries, a split that the data has not, and those of
     /// [`search_images::read`].
     pub fn build(&self, datasets: &Path, splits: Option<&Splits>) -> Result<RetrievalSet> {
-        let Retrieval { query, gallery, split, metric, top_k, index } = self;
+        let Retrieval { query, gallery, split, metric, top_k } = self;
         let stated = |path: &DatasetPath| !path.raw.as_os_str().is_empty();
         let (queries, gallery) = match (stated(query), stated(gallery)) {
             (false, true) => {
@@ -99,7 +83,7 @@ impl Retrieval {
             ),
         };
         let mut set = RetrievalSet::new(queries, gallery);
-        (set.metric, set.top_k, set.index) = (*metric, *top_k, *index);
+        (set.metric, set.top_k) = (*metric, *top_k);
         Ok(set)
     }
 }
@@ -157,7 +141,6 @@ impl RetrievalSet {
             identities: known.then_some(identities),
             metric: Metric::Cosine,
             top_k: 10,
-            index: Index::Exact,
             notes,
         }
     }
@@ -215,13 +198,13 @@ impl RetrievalSet {
         let place: HashMap<usize, u32> =
             self.gallery.iter().enumerate().map(|(at, image)| (*image, at as u32)).collect();
         let own: Vec<Option<u32>> = self.queries.iter().map(|i| place.get(i).copied()).collect();
-        match (self.index, &self.identities) {
-            (Index::Exact, None) => {
+        match &self.identities {
+            None => {
                 let hits =
-                    top_k(queries, gallery, self.top_k, self.metric, Some(&own), &|_, _| true)?;
+                    top_k(queries, gallery, self.top_k, self.metric, Some(&own), &|_, _| ())?;
                 Ok(Outcome { metrics: Vec::new(), detail: Detail::Ranking(hits) })
             }
-            (Index::Exact, Some(identities)) => {
+            Some(identities) => {
                 let of = |side: &[usize]| side.iter().map(|i| identities[*i]).collect::<Vec<u32>>();
                 let (of_queries, of_gallery) = (of(&self.queries), of(&self.gallery));
                 let relevance =
@@ -232,10 +215,9 @@ impl RetrievalSet {
                     ..RetrievalOptions::default()
                 };
                 let (result, hits) =
-                    evaluate(queries, gallery, relevance, Some(&own), &options, &|_, _| true)?;
+                    evaluate(queries, gallery, relevance, Some(&own), &options, &|_, _| ())?;
                 Ok(Outcome { metrics: result.metrics(), detail: Detail::Ranking(hits) })
             }
-            (Index::Hnsw, _) => self.approximate(queries, gallery, &own),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! What is read from the ROC over all pairs: AUC, EER, TAR@FAR.
 
 use super::verification::Scores;
-use crate::{Error, Result};
+use crate::Result;
+use crate::checkpoint::durable;
 use std::path::Path;
 
 /// One operating point: pairs with distance < `threshold` are accepted.
@@ -77,17 +78,22 @@ pub(super) fn tar_at_far(scores: &Scores, far: f64) -> TarAtFar {
     TarAtFar { far, tar, resolved: allowed > 0 }
 }
 
-/// Writes ROC points as CSV: `threshold,far,tar`.
-pub fn write_roc_csv(path: &Path, roc: &[RocPoint]) -> Result<()> {
-    let write = || -> csv::Result<()> {
-        let mut writer = csv::Writer::from_path(path)?;
-        writer.write_record(["threshold", "far", "tar"])?;
-        for point in roc {
-            writer.write_record([point.threshold, point.far, point.tar].map(|v| v.to_string()))?;
+/// Writes the points of named ROCs as CSV, whole or not at all: `curve,threshold,far,tar`.
+///
+/// # Errors
+/// A file that can't be written.
+pub fn write_roc_csv(path: &Path, curves: &[(&str, &[RocPoint])]) -> Result<()> {
+    durable::write_file(path, |out| {
+        let mut writer = csv::Writer::from_writer(out);
+        writer.write_record(["curve", "threshold", "far", "tar"])?;
+        for (name, points) in curves {
+            for RocPoint { threshold, far, tar } in *points {
+                let [threshold, far, tar] = [threshold, far, tar].map(f64::to_string);
+                writer.write_record([*name, &threshold, &far, &tar])?;
+            }
         }
-        Ok(writer.flush()?)
-    };
-    write().map_err(|e| Error::failed(format!("cannot write {}: {e}", path.display())))
+        writer.flush()
+    })
 }
 
 #[cfg(test)]
@@ -143,9 +149,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("roc.csv");
         let (points, _) = with_scores(&[0.1], &[0.2], roc);
-        write_roc_csv(&path, &points).unwrap();
+        write_roc_csv(&path, &[("latest, a", &points)]).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(text, "threshold,far,tar\n0.1,0,0\n0.2,0,1\ninf,1,1\n");
-        assert!(write_roc_csv(folder.path(), &points).is_err());
+        let rows = ["0.1,0,0", "0.2,0,1", "inf,1,1"].map(|row| format!("\"latest, a\",{row}\n"));
+        assert_eq!(text, format!("curve,threshold,far,tar\n{}", rows.concat()));
+        assert!(write_roc_csv(folder.path(), &[("latest", &points)]).is_err());
     }
 }

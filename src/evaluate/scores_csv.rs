@@ -56,7 +56,8 @@ pub fn path(run: &Path, set: &str, checkpoint: &str) -> PathBuf {
     run.join(FOLDER).join(file_name(set)).join(format!("{checkpoint}.csv"))
 }
 
-/// Writes the distances of an evaluation into the run folder `run`, whole or not at all.
+/// Writes the distances of an evaluation into the run folder `run`, whole or not at all. Fold 0 has
+/// the pairs that tune the threshold.
 ///
 /// # Errors
 /// A folder that can't be written.
@@ -70,7 +71,7 @@ pub fn write(
     pairs: &PairSet,
     distances: &[f64],
 ) -> Result<()> {
-    assert_eq!(distances.len(), pairs.pairs.len(), "one distance per pair");
+    assert_eq!(distances.len(), pairs.compared().count(), "one distance per pair");
     let path = path(run, set, checkpoint);
     let folder = path.parent().unwrap_or(run);
     fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e))?;
@@ -82,10 +83,11 @@ pub fn write(
     durable::write_file(&path, |out| {
         let mut writer = csv::Writer::from_writer(out);
         writer.write_record(HEADER)?;
-        for (pair, distance) in pairs.pairs.iter().zip(distances) {
+        for (n, (pair, distance)) in pairs.compared().zip(distances).enumerate() {
             let [first, second] =
                 [pair.first, pair.second].map(|i| images[i].as_os_str().as_encoded_bytes());
-            let (fold, distance) = ((pair.fold + 1).to_string(), format!("{distance:?}"));
+            let fold = if n < pairs.pairs.len() { pair.fold + 1 } else { 0 };
+            let (fold, distance) = (fold.to_string(), format!("{distance:?}"));
             let same: &[u8] = if pair.same { b"1" } else { b"0" };
             writer.write_record([fold.as_bytes(), first, second, same, distance.as_bytes()])?;
         }
@@ -93,7 +95,8 @@ pub fn write(
     })
 }
 
-/// The pairs of a file that [`write()`] made, and their distances.
+/// The pairs of a file that [`write()`] made, and their distances, in the order of
+/// [`PairSet::compared`].
 ///
 /// # Errors
 /// `Error::Input` for a file that is missing or has other content.
@@ -108,7 +111,8 @@ pub fn read(path: &Path) -> Result<(PairSet, Vec<f64>)> {
     if !header.iter().eq(HEADER.map(str::as_bytes)) {
         return Err(damaged(1, "these are no scores of pairs"));
     }
-    let (mut builder, mut distances, mut folds) = (PairSetBuilder::default(), Vec::new(), 0);
+    let (mut builder, mut folds) = (PairSetBuilder::default(), 0);
+    let (mut distances, mut tuning) = (Vec::new(), Vec::new());
     for row in reader.byte_records() {
         let row = row.map_err(|e| damaged(0, &e.to_string()))?;
         let line = row.position().map_or(0, csv::Position::line);
@@ -120,12 +124,20 @@ pub fn read(path: &Path) -> Result<(PairSet, Vec<f64>)> {
             _ => return Err(damaged(line, "`same` is neither 0 nor 1")),
         };
         let distance = text(4).parse().map_err(|_| damaged(line, "`distance` is no number"))?;
-        let fold = fold.checked_sub(1).ok_or_else(|| damaged(line, "folds count from 1"))?;
         let [first, second] = [1, 2].map(|column| PathBuf::from(file(&row[column])));
-        builder.push(first, second, same, fold);
-        distances.push(distance);
-        folds = folds.max(fold + 1);
+        match fold.checked_sub(1) {
+            None => {
+                builder.push_tuning(first, second, same);
+                tuning.push(distance);
+            }
+            Some(from_0) => {
+                builder.push(first, second, same, from_0);
+                distances.push(distance);
+                folds = folds.max(fold);
+            }
+        }
     }
+    distances.append(&mut tuning);
     Ok((builder.finish(folds, Vec::new()), distances))
 }
 

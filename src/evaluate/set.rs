@@ -29,7 +29,7 @@ pub struct Outcome {
 /// What lies behind the numbers.
 #[derive(Clone, Debug)]
 pub enum Detail {
-    /// Squared L2, one per pair of the set.
+    /// Squared L2, one per [`PairSet::compared`].
     Distances(Vec<f64>),
     /// The hits of each query of the set.
     Ranking(Hits),
@@ -55,7 +55,10 @@ impl EvaluationSet {
     /// `3000 pairs`
     pub fn size(&self) -> String {
         match self {
-            EvaluationSet::Pairs(pairs) => format!("{} pairs", pairs.pairs.len()),
+            EvaluationSet::Pairs(pairs) => match pairs.tuning.len() {
+                0 => format!("{} pairs", pairs.pairs.len()),
+                tuning => format!("{} pairs, {tuning} that tune the threshold", pairs.pairs.len()),
+            },
             EvaluationSet::Retrieval(set) => set.size(),
         }
     }
@@ -66,8 +69,21 @@ impl EvaluationSet {
     /// What makes the scores undefined, such as pairs of one class only.
     pub fn check(&self) -> Result<()> {
         match self {
-            EvaluationSet::Pairs(pairs) => score(&vec![1.0; pairs.pairs.len()], pairs).map(drop),
+            EvaluationSet::Pairs(pairs) => {
+                score(&vec![1.0; pairs.compared().count()], pairs).map(drop)
+            }
             EvaluationSet::Retrieval(set) => set.check(),
+        }
+    }
+
+    /// What its scores will lack or what deserves doubt in them, whatever the embeddings.
+    pub fn doubts(&self) -> Vec<String> {
+        match self {
+            EvaluationSet::Pairs(pairs) => {
+                let result = score(&vec![1.0; pairs.compared().count()], pairs);
+                result.map_or_else(|_| Vec::new(), |r| r.notes[pairs.notes.len()..].to_vec())
+            }
+            EvaluationSet::Retrieval(_) => Vec::new(),
         }
     }
 

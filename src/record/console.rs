@@ -6,6 +6,7 @@
 use super::{EpochRow, Event, Sink, StepRow};
 use crate::Result;
 use crate::evaluate::Metric;
+use crate::evaluate::verification::UNRESOLVED;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
@@ -116,6 +117,7 @@ impl Console {
         };
         let note = note.as_ref().map(|note| format!(": {note}")).unwrap_or_default();
         let mut text = format!("{} {status} after {}{note}\n", self.experiment, duration(*seconds));
+        let mut marked = false;
         let mut row = |title: &str, value: String| {
             // Writing to a String can't fail.
             let _ = writeln!(text, "  {title:<12} {value}");
@@ -134,6 +136,10 @@ impl Console {
             });
             let metrics = metrics.collect::<Vec<_>>().join(", ");
             row(&scores.set, format!("{metrics}, {} of epoch {}", scores.checkpoint, scores.epoch));
+            marked |= self.shown(&scores.metrics).any(|metric| metric.unresolved);
+        }
+        if marked {
+            row("", UNRESOLVED.to_string());
         }
         if let Some(checkpoint) = checkpoint {
             row("checkpoint", checkpoint.display().to_string());
@@ -192,7 +198,9 @@ impl Sink for Console {
             }
             Event::Evaluated { epoch, checkpoint, set, metrics } => {
                 let scores = self.shown(metrics).map(score).collect::<Vec<_>>().join(", ");
-                self.say(Verbosity::Normal, &format!("{set} ({checkpoint}): {scores}"));
+                let marked = self.shown(metrics).any(|metric| metric.unresolved);
+                let note = if marked { format!(" ({UNRESOLVED})") } else { String::new() };
+                self.say(Verbosity::Normal, &format!("{set} ({checkpoint}): {scores}{note}"));
                 self.scores.push(Scores {
                     epoch: *epoch,
                     checkpoint: checkpoint.clone(),
@@ -248,10 +256,10 @@ pub(super) fn epoch_line(row: &EpochRow, epochs: Option<u64>) -> String {
     line
 }
 
-/// `accuracy 0.9230 ± 0.0120`
+/// `accuracy 0.9230 ± 0.0120`, `tar@far=1e-3 0.7500*`
 pub(super) fn score(metric: &Metric) -> String {
     let std = metric.std.map(|std| format!(" ± {std:.4}")).unwrap_or_default();
-    format!("{} {:.4}{std}", metric.name, metric.value)
+    format!("{} {:.4}{}{std}", metric.name, metric.value, metric.mark())
 }
 
 /// `8.2 s`, `3m 05s`, `2h 03m`
@@ -291,7 +299,7 @@ mod tests {
 
     fn evaluated(checkpoint: &str, epoch: u64, value: f64) -> Event {
         let std = (epoch > 0).then_some(0.01);
-        let metrics = vec![Metric { name: "accuracy".into(), value, std }];
+        let metrics = vec![Metric::new("accuracy", value, std)];
         Event::Evaluated { epoch, checkpoint: checkpoint.into(), set: "unseen".into(), metrics }
     }
 

@@ -4,7 +4,8 @@ use super::charts;
 use super::history::History;
 use super::{Event, RunInfo, Sink, Status};
 use crate::checkpoint::durable;
-use crate::evaluate::charts::{Scored, histogram, roc};
+use crate::evaluate::charts::{Scored, histogram, roc, write_histogram_csv};
+use crate::evaluate::roc::write_roc_csv;
 use crate::evaluate::{eval_csv, scores_csv};
 use crate::plot::{COLOURS, LineChart};
 use crate::{Error, Result};
@@ -147,7 +148,8 @@ pub fn curves(runs: &[PathBuf], folder: &Path) -> Result<Vec<PathBuf>> {
     save(folder, charts.into_iter().map(|(name, chart)| (name.to_string(), chart)).collect())
 }
 
-/// Draws the ROC and the histogram of distances of every evaluation set that the runs have scores of.
+/// Draws the ROC and the histogram of distances of every evaluation set that the runs have scores of,
+/// and writes the numbers of both as CSV beside them.
 /// Of one run the ROC shows several checkpoints; of several, the best one of each. Returns the files.
 ///
 /// # Errors
@@ -159,7 +161,7 @@ pub fn verification(runs: &[PathBuf], folder: &Path) -> Result<Vec<PathBuf>> {
     let mut sets: Vec<&String> = lists.iter().flatten().map(|(set, _)| set).collect();
     sets.sort();
     sets.dedup();
-    let mut charts = Vec::new();
+    let (mut charts, mut numbers) = (Vec::new(), Vec::new());
     for set in sets {
         let of = |list: &[(String, Vec<(String, PathBuf)>)]| {
             let found = list.iter().find(|(name, _)| name == set);
@@ -208,8 +210,19 @@ pub fn verification(runs: &[PathBuf], folder: &Path) -> Result<Vec<PathBuf>> {
         };
         let title = format!("{set}: distances of pairs");
         charts.push((format!("scores-{file}"), histogram(title, lines(what), &best)));
+        numbers.push((file, scored, best));
     }
-    save(folder, charts)
+    let mut files = save(folder, charts)?;
+    for (file, scored, best) in numbers {
+        let [curves, bars] =
+            ["roc", "scores"].map(|what| folder.join(format!("{what}-{file}.csv")));
+        let named: Vec<_> =
+            scored.iter().map(|one| (one.name.as_str(), one.result.roc.as_slice())).collect();
+        write_roc_csv(&curves, &named)?;
+        write_histogram_csv(&bars, &best)?;
+        files.extend([curves, bars]);
+    }
+    Ok(files)
 }
 
 fn read(name: String, path: &Path) -> Result<Scored> {

@@ -22,7 +22,7 @@ pub struct Scores {
     pub set: String,
     pub checkpoint: String,
     pairs: PairSet,
-    /// Squared L2 between normalised embeddings.
+    /// Squared L2 between normalised embeddings, of the pairs that are scored.
     distances: Vec<f64>,
     result: VerificationResult,
 }
@@ -80,7 +80,7 @@ impl Scores {
         let numbers = table.numbers(distance, name, problems);
         let mut pairs = PairSet::default();
         let mut index = HashMap::new();
-        let mut distances = Vec::new();
+        let (mut distances, mut tuning) = (Vec::new(), Vec::new());
         let mut left_out = 0;
         let kept = |row: &[String], d: Option<f64>| {
             let d = d.filter(|d| !d.is_nan())?;
@@ -92,6 +92,7 @@ impl Scores {
             .iter()
             .zip(&numbers)
             .filter_map(|((_, row), &d)| kept(row, d).map(|(_, _, fold)| fold))
+            .filter(|fold| *fold > 0)
             .collect();
         for ((_, row), &d) in table.rows.iter().zip(&numbers) {
             let Some((d, same, fold)) = kept(row, d) else {
@@ -104,14 +105,21 @@ impl Scores {
                     pairs.images.len() - 1
                 })
             });
-            pairs.pairs.push(Pair { first, second, same, fold: folds.range(..fold).count() });
-            distances.push(d);
+            let pair = Pair { first, second, same, fold: folds.range(..fold).count() };
+            // Fold 0 tunes the threshold of the others.
+            let (to, distance) = match fold {
+                0 => (&mut pairs.tuning, &mut tuning),
+                _ => (&mut pairs.pairs, &mut distances),
+            };
+            to.push(pair);
+            distance.push(d);
         }
         if left_out > 0 {
             problems.add(format!("{name}: {left_out} pairs without fold, class or distance"));
         }
         pairs.folds = folds.len();
-        match score(&distances, &pairs) {
+        let all = [distances.as_slice(), &tuning].concat();
+        match score(&all, &pairs) {
             Ok(result) => {
                 let (set, checkpoint) = (set.into(), checkpoint.into());
                 Some(Scores { set, checkpoint, pairs, distances, result })

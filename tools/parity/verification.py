@@ -145,6 +145,36 @@ def write_roc(folder):
     (folder / "roc.json").write_text(json.dumps(cases, separators=(",", ":")) + "\n")
 
 
+def write_view1(folder):
+    """LFW's View 1: the threshold of one set of pairs scores another one."""
+    grid = np.arange(0, 4, 0.01)
+    cases = []
+    for seed in range(60):
+        tuning, tuning_same = map(np.asarray, score_set(1000 + seed))
+        distances, same = map(np.asarray, score_set(2000 + (seed * 7) % 60))
+        if 0 in (same.sum(), (~same).sum(), tuning_same.sum(), (~tuning_same).sum()):
+            continue
+        right = ((tuning < grid[:, None]) == tuning_same).sum(axis=1)
+        step = int(np.flatnonzero(right == right.max())[0])
+        cases.append({
+            "seed": seed, "step": step, "right": int(((distances < grid[step]) == same).sum()),
+            "auc": float(roc_auc_score(same, -distances)),
+        })
+    (folder / "view1.json").write_text(json.dumps(cases, separators=(",", ":")) + "\n")
+
+
+def write_fine_tar(folder, genuine=2000, impostors=200_000):
+    """TAR at false accept rates that only many impostor pairs resolve."""
+    draw = splitmix(77)
+    near = np.array([next(draw) ** 2 for _ in range(genuine)]) * 2
+    far = np.sqrt(np.array([next(draw) for _ in range(impostors)])) * 4
+    # The threshold by partition of the impostors, not by their order.
+    tar = {f"1e-{n}": float(np.mean(near < np.partition(far, k)[k]))
+           for n, k in ((1, impostors // 10), (2, impostors // 100), (3, impostors // 1000),
+                        (4, impostors // 10_000), (5, impostors // 100_000))}
+    (folder / "fine_tar.json").write_text(json.dumps(tar) + "\n")
+
+
 def merge(image, mirrored, flip):
     merged = {"none": image, "sum": image + mirrored,
               "concat": np.concatenate([image, mirrored], axis=1)}[flip].astype(np.float64)
@@ -245,3 +275,5 @@ if __name__ == "__main__":
         write_scores(arguments.folder)
         write_embeddings(arguments.folder)
         write_roc(arguments.folder)
+        write_view1(arguments.folder)
+        write_fine_tar(arguments.folder)
