@@ -1,12 +1,20 @@
 //! MobileFaceNet with published weights and real faces. Skipped, aloud, where they are not there.
 
+mod common;
 mod support;
 
 use arcrun::config::{Experiment, Loaded, Request, load};
 use arcrun::data::{Draw, Renderer};
+use arcrun::evaluate::{Detail, EvaluationSet, score};
 use arcrun::plan::{Plan, conflicts};
+use arcrun::record::Verbosity;
+use arcrun::train::evaluation::Scored;
 use arcrun::train::model::Model;
 use arcrun::train::pretrained;
+use arcrun::train::session::prepare_evaluation;
+use arcrun::train::signals::StopFlag;
+use common::read_json;
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use support::Tiny;
 use tch::{Device, Kind, Tensor};
@@ -106,6 +114,81 @@ fn without_a_projection_the_features_are_the_embedding() {
     assert!(message.contains("is 512") && message.contains("the 128 features"), "{message}");
     assert_eq!(of(&["head.embedding_dim=512", "head.projection=linear"]), []);
     assert_eq!(of(&["head.embedding_dim=64", "backbone.features=64"]), []);
+}
+
+/// LFW's protocol on 400 of its pairs, images and weights to scores, in all flip modes: the numbers that
+/// the original network gives, fold by fold.
+#[test]
+fn published_weights_give_the_published_scores() {
+    let Some((weights, pairs)) = data() else { return };
+    let reference: Value = read_json("evaluate/mobilefacenet_lfw400.json");
+    for (flip, accuracy, std, eighth, thresholds, far, auc, eer) in [
+        ("none", 0.9925, "1.146", 0.975, (1.30, 1.38), 0.010, 0.999875, 0.005),
+        ("sum", 0.9925, "1.146", 0.975, (1.26, 1.24), 0.005, 0.999825, 0.010),
+        ("concat", 0.99, "1.658", 0.95, (1.27, 1.26), 0.005, 0.999825, 0.010),
+    ] {
+        let sets = [
+            format!("backbone.pretrained={}", weights.display()),
+            format!("evaluate.flip={flip}"),
+            "evaluate.sets.lfw.kind=bin".to_string(),
+            format!("evaluate.sets.lfw.path={}", pairs.display()),
+            "train.device=cpu".to_string(),
+        ];
+        let plan = Plan::new(experiment(&sets.each_ref().map(String::as_str))).unwrap();
+        let (evaluation, _) =
+            prepare_evaluation(&plan, Verbosity::Quiet, &StopFlag::default()).unwrap();
+        let model = Model::build(&plan.experiment, 1, plan.device);
+        pretrained::load(&model, plan.experiment.backbone.common().0).unwrap();
+        let scored = evaluation.run(&model, "pretrained", 0, &StopFlag::default()).unwrap();
+        let [Scored { detail: Detail::Distances(distances), .. }] = &scored[..] else { panic!() };
+        let EvaluationSet::Pairs(set) = &evaluation.sets[0].1 else { panic!() };
+        let mut largest = 0.0f64;
+        for (ours, expected) in distances.iter().zip(reference[flip].as_array().unwrap()) {
+            largest = largest.max((ours - expected.as_f64().unwrap()).abs());
+        }
+        eprintln!("{flip}: {} distances, the largest difference {largest:.1e}", distances.len());
+        assert!(distances.len() == 400 && largest < 1e-5, "{flip}: {largest:e}");
+
+        let result = score(distances, set).unwrap();
+        let close = |ours: f64, expected: f64, what: &str| {
+            assert!((ours - expected).abs() < 1e-9, "{flip}: {what} is {ours} for {expected}");
+        };
+        let folds = &result.accuracy;
+        close(folds.over_folds.mean, accuracy, "accuracy");
+        assert_eq!(format!("{:.3}", 100.0 * folds.over_folds.std), std, "{flip}");
+        let per_fold = [1.0, 1.0, 1.0, 0.975, 1.0, 1.0, 0.975, eighth, 1.0, 1.0];
+        assert_eq!(folds.per_fold, per_fold, "{flip}");
+        for (fold, &threshold) in folds.thresholds.iter().enumerate() {
+            close(threshold, if fold == 7 { thresholds.1 } else { thresholds.0 }, "threshold");
+        }
+        let val = &result.val_at_far[0];
+        close(val.val.mean, 0.990, "val");
+        close(val.val.std, 0.020, "std of val");
+        close(val.far.mean, far, "far");
+        close(result.auc, auc, "auc");
+        close(result.eer, eer, "eer");
+        let one_percent = result.tar_at_far.iter().find(|tar| tar.far == 1e-2).unwrap();
+        close(one_percent.tar, 0.995, "tar@far=1e-2");
+    }
+}
+
+/// The same by the program, which needs neither training data nor a run.
+#[test]
+fn run_eval_scores_published_weights() {
+    let Some((weights, pairs)) = data() else { return };
+    let tiny = Tiny::new();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(FILE).display().to_string();
+    let pretrained = format!("backbone.pretrained={}", weights.display());
+    let path = format!("evaluate.sets.lfw.path={}", pairs.display());
+    let sets = [&pretrained, "evaluate.sets.lfw.kind=bin", &path, "evaluate.flip=concat"];
+    let mut args = vec!["eval", &file, "--device", "cpu", "--output", "eval.csv"];
+    args.extend(sets.iter().flat_map(|set| ["--set", set]));
+    let said = tiny.succeed(&args);
+    assert!(said.contains("lfw, pretrained") && said.contains("0.9900 +- 0.0166"), "{said}");
+    let rows = support::csv(&tiny.path("eval.csv"));
+    let accuracy = rows.iter().find(|row| row[3] == "accuracy").unwrap();
+    assert_eq!([&accuracy[1], &accuracy[2]], ["pretrained", "lfw"]);
+    assert!((accuracy[4].parse::<f64>().unwrap() - 0.99).abs() < 1e-9, "{accuracy:?}");
 }
 
 /// Every layer of `groups.layer_decay`: the stem, fifteen blocks, what follows them.

@@ -8,6 +8,7 @@ mod compare;
 mod embed;
 mod eval;
 pub mod explain;
+mod export;
 pub(crate) mod images;
 mod model_args;
 pub mod parts;
@@ -96,6 +97,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         Some(Command::Eval(options)) => eval::eval(&options, verbosity),
         Some(Command::Embed(options)) => embed::embed(&options, verbosity),
         Some(Command::Search(options)) => search::search(&options, verbosity),
+        Some(Command::Export(options)) => export::export(&options),
         Some(Command::Compare(options)) => compare::compare(&options, verbosity),
         Some(Command::Sweep(options)) => sweep::sweep(&options, verbosity),
         Some(Command::Plot(PlotCommand::Curves(options))) => plot::curves::curves(&options),

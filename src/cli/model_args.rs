@@ -112,6 +112,20 @@ pub(super) fn metric(text: &str) -> Result<Metric, String> {
     known.ok_or_else(|| "it is cosine or euclidean".to_string())
 }
 
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// The folder of a run.
+    #[arg(value_name = "RUN_DIR")]
+    pub run: PathBuf,
+    /// latest, min-loss or the number of an epoch; by default min-loss.
+    #[arg(long)]
+    pub checkpoint: Option<String>,
+    /// .safetensors (backbone and head under their names, described in the header) or .pt (TorchScript:
+    /// RGB pixels of 0 to 255 in, embedding out).
+    #[arg(long, value_name = "FILE")]
+    pub output: PathBuf,
+}
+
 fn flip(text: &str) -> Result<Flip, String> {
     let known = Flip::ALL.iter().copied().find(|flip| flip.as_str() == text);
     known.ok_or_else(|| "it is none, sum or concat".to_string())

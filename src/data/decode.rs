@@ -74,6 +74,7 @@ fn decode_guarded(bytes: &[u8], image: &mut Rgb) -> Result<(), String> {
     }
     let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
     let reader = reader.map_err(|e| e.to_string())?;
+    let is_jpeg = reader.format() == Some(ImageFormat::Jpeg);
     // The program writes animations; a face in one would be its first frame in 256 colours.
     if reader.format() == Some(ImageFormat::Gif) {
         return Err("GIF is not supported".into());
@@ -90,6 +91,12 @@ fn decode_guarded(bytes: &[u8], image: &mut Rgb) -> Result<(), String> {
     limits.max_alloc = Some(MAX_ALLOCATION);
     decoder.set_limits(limits).map_err(|e| e.to_string())?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    if is_jpeg && super::jpeg::decode(bytes, image)? {
+        if orientation != Orientation::NoTransforms {
+            turn(image, orientation);
+        }
+        return Ok(());
+    }
     if decoder.color_type() == ColorType::Rgb8 && orientation == Orientation::NoTransforms {
         (image.width, image.height) = (width as usize, height as usize);
         image.pixels.resize(image.width * image.height * 3, 0);
@@ -104,6 +111,16 @@ fn decode_guarded(bytes: &[u8], image: &mut Rgb) -> Result<(), String> {
     (image.width, image.height) = (rgb.width() as usize, rgb.height() as usize);
     image.pixels = rgb.into_raw();
     Ok(())
+}
+
+fn turn(image: &mut Rgb, orientation: Orientation) {
+    let pixels = std::mem::take(&mut image.pixels);
+    let (width, height) = (image.width as u32, image.height as u32);
+    let turned = image::RgbImage::from_raw(width, height, pixels);
+    let mut turned = DynamicImage::from(turned.expect("an Rgb holds width x height pixels"));
+    turned.apply_orientation(orientation);
+    (image.width, image.height) = (turned.width() as usize, turned.height() as usize);
+    image.pixels = turned.into_rgb8().into_raw();
 }
 
 fn on_black(image: DynamicImage) -> image::RgbImage {

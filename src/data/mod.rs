@@ -14,6 +14,7 @@ mod image_folder;
 #[cfg(test)]
 mod image_folder_tests;
 mod image_source;
+mod jpeg;
 mod labels;
 mod loader;
 #[cfg(test)]

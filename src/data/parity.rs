@@ -66,12 +66,13 @@ fn jpeg_is_as_libjpeg_decodes_it() {
         "sampled_444.jpg",
         "grey.jpg",
         "turned.jpg",
-        "cmyk.jpg",
         "misnamed.png",
     ] {
-        let (largest, mean) = difference(name, &load(name));
-        assert!(largest <= 10 && mean <= 0.6, "{name}");
+        assert_eq!(difference(name, &load(name)).0, 0, "{name}");
     }
+    // PIL has its own way from CMYK to RGB.
+    let (largest, mean) = difference("cmyk.jpg", &load("cmyk.jpg"));
+    assert!(largest <= 10 && mean <= 0.6, "cmyk.jpg");
 }
 
 #[test]

@@ -62,13 +62,16 @@ fn trace(model: &Model) -> Result<CModule> {
 /// while it is used, hence twice.
 fn check(model: &Model, saved: &Path) -> Result<()> {
     let failed = |what: String| {
-        Error::failed(format!("the exported module {what}: this is a bug in arcrun, nothing was written"))
+        Error::failed(format!(
+            "the exported module {what}: this is a bug in arcrun, nothing was written"
+        ))
     };
     let module = CModule::load_on_device(saved, Device::Cpu)
         .map_err(|e| failed(format!("can't be loaded: {e}")))?;
     for size in BATCHES.into_iter().chain(BATCHES) {
         let pixels = pixels(model, size);
-        let expected = tch::no_grad(|| model.network.embed(&model.network.normalize(&pixels), false));
+        let expected =
+            tch::no_grad(|| model.network.embed(&model.network.normalize(&pixels), false));
         for pixels in [pixels.shallow_clone(), pixels.to_kind(Kind::Float)] {
             let ours = tch::no_grad(|| module.forward_ts(&[pixels]))
                 .map_err(|e| failed(format!("fails on {size} images: {e}")))?;
@@ -90,6 +93,7 @@ fn check(model: &Model, saved: &Path) -> Result<()> {
 fn pixels(model: &Model, size: i64) -> Tensor {
     let (height, width) = (model.preprocess.height as i64, model.preprocess.width as i64);
     let count = size * 3 * height * width;
-    let bytes: Vec<u8> = (0..count as u64).map(|i| (i.wrapping_mul(0x9e37_79b9) >> 13) as u8).collect();
+    let bytes: Vec<u8> =
+        (0..count as u64).map(|i| (i.wrapping_mul(0x9e37_79b9) >> 13) as u8).collect();
     Tensor::from_slice(&bytes).view([size, 3, height, width])
 }

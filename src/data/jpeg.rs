@@ -1,0 +1,31 @@
+//! JPEG pixels as libjpeg-turbo gives them, which PIL and OpenCV use: published scores rest on those
+//! bits, and decoders differ in the rounding of the inverse DCT and in the upsampling of colour.
+
+use super::decode::Rgb;
+use mozjpeg::{ColorSpace, Decompress};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Decodes `bytes` into `image`; false, and nothing done, where libjpeg has no conversion to RGB
+/// (CMYK). The error says why it can't be done.
+pub fn decode(bytes: &[u8], image: &mut Rgb) -> Result<bool, String> {
+    // libjpeg's fatal errors come as panics with a text, past the panic hook.
+    let result = catch_unwind(AssertUnwindSafe(|| decode_unwinding(bytes, image)));
+    result.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        Err(text.unwrap_or_else(|| "the JPEG decoder gave up on it".into()))
+    })
+}
+
+fn decode_unwinding(bytes: &[u8], image: &mut Rgb) -> Result<bool, String> {
+    let header = Decompress::new_mem(bytes).map_err(|e| e.to_string())?;
+    if matches!(header.color_space(), ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK) {
+        return Ok(false);
+    }
+    let mut started = header.rgb().map_err(|e| e.to_string())?;
+    let (width, height) = (started.width(), started.height());
+    image.pixels.resize(width * height * 3, 0);
+    (image.width, image.height) = (width, height);
+    started.read_scanlines_into(&mut image.pixels).map_err(|e| e.to_string())?;
+    started.finish().map_err(|e| e.to_string())?;
+    Ok(true)
+}
