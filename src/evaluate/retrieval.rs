@@ -4,12 +4,18 @@
 
 use super::search_images::{self, SearchImages};
 use super::set::{Detail, Outcome};
+use super::verification::Metric as Number;
 use crate::config::DatasetPath;
 use crate::data::{Dataset, Image, Splits};
-use crate::retrieval::{Matrix, Metric, Relevance, RetrievalOptions, evaluate, top_k};
+use crate::retrieval::{
+    ApproximateIndex, Hits, IndexSettings, Matrix, Metric, Relevance, RetrievalOptions, evaluate, top_k,
+};
 use crate::{Error, Result};
 use std::collections::HashMap;
 use std::path::Path;
+
+/// Queries that are also searched exactly where an approximate index is asked for.
+const INDEX_SAMPLE: usize = 1000;
 
 crate::config_choice! {
     /// A part of the data to search in.
@@ -20,6 +26,17 @@ crate::config_choice! {
         Test = "test",
         /// The validation images.
         Validation = "validation",
+    }
+}
+
+crate::config_choice! {
+    /// How a gallery is searched.
+    pub enum Index {
+        /// Against every image of the gallery.
+        Exact = "exact",
+        /// By an approximate index (HNSW, Malkov and Yashunin 2018, arXiv:1603.09320), for galleries of
+        /// millions; its recall against the exact search is measured on a sample of the queries.
+        Hnsw = "hnsw",
     }
 }
 
@@ -38,6 +55,8 @@ crate::config_struct! {
         pub metric: Metric = Metric::Cosine;
         /// Hits of each query that are written down.
         pub top_k: usize = 10, positive();
+        /// How the gallery is searched; "hnsw" scores Recall@k up to `top_k` alone.
+        pub index: Index = Index::Exact;
     }
 }
 
@@ -53,6 +72,7 @@ pub struct RetrievalSet {
     pub identities: Option<Vec<u32>>,
     pub metric: Metric,
     pub top_k: usize,
+    pub index: Index,
     pub notes: Vec<String>,
 }
 
@@ -68,7 +88,7 @@ impl Retrieval {
     /// A gallery without queries, a split that the data has not, and those of
     /// [`search_images::read`].
     pub fn build(&self, datasets: &Path, splits: Option<&Splits>) -> Result<RetrievalSet> {
-        let Retrieval { query, gallery, split, metric, top_k } = self;
+        let Retrieval { query, gallery, split, metric, top_k, index } = self;
         let stated = |path: &DatasetPath| !path.raw.as_os_str().is_empty();
         let (queries, gallery) = match (stated(query), stated(gallery)) {
             (false, true) => {
@@ -83,7 +103,7 @@ impl Retrieval {
             ),
         };
         let mut set = RetrievalSet::new(queries, gallery);
-        (set.metric, set.top_k) = (*metric, *top_k);
+        (set.metric, set.top_k, set.index) = (*metric, *top_k, *index);
         Ok(set)
     }
 }
@@ -141,6 +161,7 @@ impl RetrievalSet {
             identities: known.then_some(identities),
             metric: Metric::Cosine,
             top_k: 10,
+            index: Index::Exact,
             notes,
         }
     }
@@ -198,6 +219,9 @@ impl RetrievalSet {
         let place: HashMap<usize, u32> =
             self.gallery.iter().enumerate().map(|(at, image)| (*image, at as u32)).collect();
         let own: Vec<Option<u32>> = self.queries.iter().map(|i| place.get(i).copied()).collect();
+        if self.index == Index::Hnsw {
+            return self.approximate(queries, gallery, &own);
+        }
         match &self.identities {
             None => {
                 let hits =
@@ -219,5 +243,47 @@ impl RetrievalSet {
                 Ok(Outcome { metrics: result.metrics(), detail: Detail::Ranking(hits) })
             }
         }
+    }
+
+    /// Ranks by an approximate index. What needs whole rankings is not scored.
+    fn approximate(
+        &self,
+        queries: Matrix<'_>,
+        gallery: Matrix<'_>,
+        own: &[Option<u32>],
+    ) -> Result<Outcome> {
+        let quiet: &(dyn Fn(usize, usize) + Sync) = &|_, _| ();
+        let settings = IndexSettings::default();
+        let index = ApproximateIndex::build(gallery, self.metric, &settings, quiet)?;
+        let hits = index.search(queries, self.top_k, Some(own), quiet)?;
+        let recall =
+            index.recall_against_exact(queries, INDEX_SAMPLE, self.top_k, Some(own), quiet)?;
+        let mut metrics = self.recalls(&hits);
+        metrics.push(Number::new(format!("index_recall@{}", recall.k), recall.overlap, None));
+        Ok(Outcome { metrics, detail: Detail::Ranking(hits) })
+    }
+
+    /// Recall@1, 5, 10 as far as there are hits, over the queries that have a match in the gallery.
+    fn recalls(&self, hits: &Hits) -> Vec<Number> {
+        let Some(identities) = &self.identities else { return Vec::new() };
+        let mut of_identity: HashMap<u32, usize> = HashMap::new();
+        self.gallery.iter().for_each(|i| *of_identity.entry(identities[*i]).or_insert(0) += 1);
+        let own: std::collections::HashSet<&usize> = self.gallery.iter().collect();
+        // The rank, from 0, of the first match of each query that has one.
+        let first: Vec<Option<usize>> = (self.queries.iter().enumerate())
+            .filter(|(_, image)| {
+                let others = of_identity.get(&identities[**image]).copied().unwrap_or(0);
+                others > usize::from(own.contains(image))
+            })
+            .map(|(query, image)| {
+                let same = |hit: u32| identities[self.gallery[hit as usize]] == identities[*image];
+                hits.of(query).position(|(hit, _)| same(hit))
+            })
+            .collect();
+        let recall = |k: usize| {
+            let found = first.iter().filter(|rank| rank.is_some_and(|rank| rank < k)).count();
+            Number::new(format!("recall@{k}"), found as f64 / first.len() as f64, None)
+        };
+        [1, 5, 10].into_iter().filter(|k| *k <= self.top_k).map(recall).collect()
     }
 }
