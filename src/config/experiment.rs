@@ -10,6 +10,7 @@ use crate::loss::LossConfig;
 use crate::optimizer::OptimizerConfig;
 use crate::optimizer::groups::Groups;
 use crate::scheduler::SchedulerConfig;
+use crate::submit::Submit;
 use crate::sweep::pruning::PruningConfig;
 
 crate::config_struct! {
@@ -51,6 +52,8 @@ crate::config_struct! {
         pub evaluate: Evaluate = Evaluate::default();
         /// What is written down while it runs.
         pub record: Record = Record::default();
+        /// Where results are posted to.
+        pub submit: Submit = Submit::default();
     }
 }
 

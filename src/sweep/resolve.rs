@@ -23,7 +23,8 @@ pub struct Resolver {
 }
 
 /// Keys that change nothing that is learnt, with what is inside.
-const FREE: &[&str] = &["name", "paths", "record", "loader", "train.device", "train.threads"];
+const FREE: &[&str] =
+    &["name", "paths", "record", "loader", "submit", "train.device", "train.threads"];
 
 impl Resolver {
     /// `base` is a resolved experiment. Relative paths that trials set start from the folder of
@@ -100,8 +101,8 @@ impl Resolver {
     }
 
     /// First 12 hexadecimal digits of the SHA-256 of what is learnt from: the resolved
-    /// configuration without `name`, `[paths]`, `[record]`, `[loader]`, `train.device` and
-    /// `train.threads`, unless the trial sets one of them.
+    /// configuration without `name`, `[paths]`, `[record]`, `[loader]`, `[submit]`, `train.device`
+    /// and `train.threads`, unless the trial sets one of them.
     pub fn id(&self, experiment: &Experiment, set: &Sets) -> String {
         let value = serde_json::to_value(experiment).expect("a configuration has text keys only");
         identity(value, set)

@@ -1,15 +1,16 @@
 //! Requests to W&B: authorised, repeated where that helps, paced as the server asks.
 
-use super::answer::{chain, parse, refuses, retry_after, said};
+use super::answer::{parse, refuses, said};
 use super::credentials::ApiKey;
 use super::pace::Pace;
 use super::timing::Timing;
+use crate::http::{self, chain, retry_after};
 use base64::Engine;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
 use reqwest::{Client, Method, Url};
 use serde_json::{Value, json};
 use std::path::Path;
-use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
@@ -104,16 +105,7 @@ impl Api {
         timing: Timing,
         hooks: Hooks,
     ) -> Result<Api, String> {
-        static PROVIDER: Once = Once::new();
-        PROVIDER.call_once(|| {
-            // Fails where another part of the program chose first, which is as good.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        });
-        let client = Client::builder()
-            .connect_timeout(timing.connect_timeout)
-            .user_agent(concat!("arcrun/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|e| chain(&e))?;
+        let client = http::client(timing.connect_timeout).build().map_err(|e| chain(&e))?;
         let pace = Pace::new(server, &timing);
         let server = Url::parse(&format!("{server}/")).map_err(|e| format!("{server}: {e}"))?;
         let encode = |key: &ApiKey| {
@@ -322,15 +314,10 @@ impl Api {
             self.pace.told_what_is_left(spacing, until).await;
         }
         let mut bytes = Vec::new();
-        loop {
-            match answer.chunk().await {
-                Ok(Some(chunk)) if bytes.len() + chunk.len() > LONGEST_ANSWER => {
-                    return Attempt::Again("an answer without end".into(), None);
-                }
-                Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
-                Ok(None) => break,
-                Err(error) => return Attempt::Again(chain(&error), None),
-            }
+        match http::read(&mut answer, &mut bytes, LONGEST_ANSWER).await {
+            Ok(true) => {}
+            Ok(false) => return Attempt::Again("an answer without end".into(), None),
+            Err(error) => return Attempt::Again(chain(&error), None),
         }
         if status.is_success() {
             return match good(&bytes) {
@@ -351,12 +338,9 @@ impl Api {
         }
     }
 
-    /// A server's words as they may be shown: a proxy may repeat what it was sent, and a terminal
-    /// must not be told what to do.
+    /// A server's words as they may be shown.
     fn safe(&self, text: &str) -> String {
-        let hidden = |text: String, secret: &String| text.replace(secret, "[hidden]");
-        let text = self.secrets.iter().fold(text.to_owned(), hidden);
-        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect()
+        http::shown(text, &self.secrets)
     }
 
     /// A wait that the server asks for, within reason: its clock may be wrong.

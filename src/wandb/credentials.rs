@@ -15,7 +15,7 @@ impl ApiKey {
     }
 
     /// The key itself, for a request.
-    pub(super) fn reveal(&self) -> &str {
+    pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
 }

@@ -194,9 +194,7 @@ fn server(environment: &Environment) -> Result<String> {
         return Err(Error::input("WANDB_BASE_URL holds a user name or a password")
             .help("leave out what stands before the @; the key goes into WANDB_API_KEY"));
     }
-    let good = reqwest::Url::parse(stated)
-        .is_ok_and(|url| ["http", "https"].contains(&url.scheme()) && url.has_host());
-    if good {
+    if crate::http::is_web_address(stated) {
         return Ok(stated.to_owned());
     }
     Err(Error::input(format!("WANDB_BASE_URL is no web address: {stated}"))
