@@ -3,6 +3,7 @@
 mod submit_server;
 
 use arcrun::submit::{self, Client, Outcome, Row, Submission, Submissions, Submit};
+use arcrun::train::signals::StopFlag;
 use arcrun::wandb::Environment;
 use arcrun::{Error, Result};
 use std::cell::RefCell;
@@ -48,7 +49,7 @@ impl Run {
         let body = self.body();
         let submission = Submission { epoch, checkpoint, body: &body };
         let tell = |text: &str| self.told.borrow_mut().push(text.to_owned());
-        submissions.post(&self.client()?, &submission, force, &tell)
+        submissions.post(&self.client()?, &submission, force, &tell, &StopFlag::default())
     }
 
     fn post(&self) -> Result<Outcome> {
@@ -317,7 +318,8 @@ fn an_answer_that_cannot_be_written_is_at_least_said() {
         let table = run.folder.path().join("submission_accuracy.csv");
         std::fs::create_dir(table).unwrap();
     };
-    let (message, _) = failed(submissions.post(&client, &submission, true, &tell));
+    let (message, _) =
+        failed(submissions.post(&client, &submission, true, &tell, &StopFlag::default()));
     assert!(message.contains("the answer for epoch 3 was: accuracy 0.875"), "{message}");
 }
 
@@ -339,6 +341,26 @@ fn what_is_missing_is_said_before_anything_is_sent() {
     assert!(bad.contains("the token in BAD has characters") && !bad.contains("two"), "{bad}");
     let user = missing(&|c| c.url = "https://me:secret@x/".into());
     assert!(user.contains("user name or a password") && !user.contains("secret"), "{user}");
+}
+
+#[test]
+fn a_signal_ends_the_wait_for_an_answer() {
+    let server = Server::start([Act::Hang]);
+    let run = Run::new(&server.url);
+    let (stop, body, client) = (StopFlag::default(), run.body(), run.client().unwrap());
+    let submissions = Submissions::open(run.folder.path()).unwrap();
+    let submission = Submission { epoch: 3, checkpoint: "latest", body: &body };
+    let outcome = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while server.seen().is_empty() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            stop.set();
+        });
+        submissions.post(&client, &submission, false, &|_| {}, &stop)
+    });
+    assert_eq!(outcome.unwrap_err().exit_code(), 75);
+    assert_eq!(run.row(), (None, "stopped by a signal".into()));
 }
 
 #[test]

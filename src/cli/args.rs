@@ -7,7 +7,7 @@ use std::str::FromStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-pub use super::model_args::{CompareArgs, EmbedArgs, EvalArgs, ExportArgs, ModelArgs, SearchArgs};
+pub use super::model_args::{CompareArgs, EmbedArgs, EvalArgs, ExportArgs, ModelArgs, SearchArgs, SubmitArgs};
 use super::spelling::{normalise, setting_for};
 pub use super::sweep_args::{Launcher, RunArgs, SweepArgs, SweepCommand};
 use crate::config::{Shape, read_file};
@@ -104,6 +104,8 @@ pub enum Command {
     Search(SearchArgs),
     /// Writes a run's model for other programs: safetensors or TorchScript.
     Export(ExportArgs),
+    /// Posts the most similar images of a gallery for each query to a competition's server.
+    Submit(SubmitArgs),
     /// Runs the trials of a sweep file, or goes on with them; safe to repeat.
     Sweep(SweepArgs),
     /// Draws what runs recorded.

@@ -18,6 +18,7 @@ mod report;
 mod schedule;
 pub(crate) mod search;
 mod spelling;
+mod submit;
 mod sweep;
 mod sweep_args;
 mod sync;
@@ -98,6 +99,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         Some(Command::Embed(options)) => embed::embed(&options, verbosity),
         Some(Command::Search(options)) => search::search(&options, verbosity),
         Some(Command::Export(options)) => export::export(&options),
+        Some(Command::Submit(options)) => submit::submit(&options, verbosity),
         Some(Command::Compare(options)) => compare::compare(&options, verbosity),
         Some(Command::Sweep(options)) => sweep::sweep(&options, verbosity),
         Some(Command::Plot(PlotCommand::Curves(options))) => plot::curves::curves(&options),

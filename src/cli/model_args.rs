@@ -107,6 +107,37 @@ pub struct SearchArgs {
     pub skip_broken: bool,
 }
 
+#[derive(Debug, Args)]
+pub struct SubmitArgs {
+    /// The folder of a run.
+    #[arg(value_name = "RUN_DIR")]
+    pub run: PathBuf,
+    /// latest, min-loss (the default), the number of an epoch, or all, each network once.
+    #[arg(long)]
+    pub checkpoint: Option<String>,
+    /// Images to find others for: a file, a folder or a quoted pattern; may be repeated. Without it
+    /// submit.query counts.
+    #[arg(long, value_name = "GLOB", num_args = 1..)]
+    pub query: Vec<String>,
+    /// Images among which they are found, in the same forms. Without it submit.gallery counts.
+    #[arg(long, value_name = "GLOB", num_args = 1..)]
+    pub gallery: Vec<String>,
+    /// Gallery images for each query.
+    #[arg(long, default_value_t = 10, value_name = "K")]
+    pub top_k: usize,
+    /// cosine or euclidean.
+    #[arg(long, default_value = "cosine", value_parser = metric)]
+    pub metric: Metric,
+    /// Writes submissions/CHECKPOINT.json and posts nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Posts also what the server has scored before.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub force: bool,
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
 pub(super) fn metric(text: &str) -> Result<Metric, String> {
     let known = Metric::ALL.iter().copied().find(|metric| metric.as_str() == text);
     known.ok_or_else(|| "it is cosine or euclidean".to_string())

@@ -3,6 +3,7 @@
 use super::Submit;
 use super::answer;
 use crate::http::{self, HIDDEN, chain, retry_after};
+use crate::train::signals::StopFlag;
 use crate::wandb::{ApiKey, Environment};
 use crate::{Error, Result};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION};
@@ -14,6 +15,13 @@ use std::time::Duration;
 const LONGEST_ANSWER: usize = 1 << 20;
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often a signal is looked for.
+const STOP_POLL: Duration = Duration::from_millis(50);
+
+/// Why a submission can be repeated.
+const AGAIN: &str = "run the same command again: the server can tell by the Idempotency-Key that it \
+                     is the same submission";
 
 /// What came of a post.
 pub(super) enum Reply {
@@ -113,42 +121,58 @@ impl Client {
         body: &[u8],
         key: &str,
         tell: &dyn Fn(&str),
+        stop: &StopFlag,
+        keep: impl FnMut(u16, &[u8], bool),
+    ) -> Reply {
+        let stopped = async {
+            while !stop.is_set() {
+                tokio::time::sleep(STOP_POLL).await;
+            }
+        };
+        self.runtime.block_on(async {
+            tokio::select! {
+                reply = self.repeat(body, key, tell, keep) => reply,
+                () = stopped => Reply::Stopped,
+            }
+        })
+    }
+
+    async fn repeat(
+        &self,
+        body: &[u8],
+        key: &str,
+        tell: &dyn Fn(&str),
         mut keep: impl FnMut(u16, &[u8], bool),
     ) -> Reply {
         let attempts = self.config.retries + 1;
         let mut pause = Duration::from_secs_f64(self.config.backoff_seconds);
         let longest = Duration::from_secs_f64(self.config.longest_wait_seconds);
-        let again = "run the same command again: the server can tell by the Idempotency-Key that \
-                     it is the same submission";
-        self.runtime.block_on(async {
-            let mut attempt = 1;
-            loop {
-                let (why, wanted) = match self.attempt(body, key, &mut keep).await {
-                    Attempt::Done(reply) => return reply,
-                    Attempt::Again(why, wanted) => (why, wanted),
+        let mut attempt = 1;
+        loop {
+            let (why, wanted) = match self.attempt(body, key, &mut keep).await {
+                Attempt::Done(reply) => return reply,
+                Attempt::Again(why, wanted) => (why, wanted),
+            };
+            if let Some(wait) = wanted.filter(|wait| *wait > longest) {
+                let (wait, longest) = (wait.as_secs_f64(), longest.as_secs_f64());
+                return Reply::Failed {
+                    why: format!("{why}; the server asks to wait {wait} s"),
+                    help: format!(
+                        "{AGAIN} later; or raise submit.longest_wait_seconds, which is {longest}"
+                    ),
                 };
-                if let Some(wait) = wanted.filter(|wait| *wait > longest) {
-                    let (wait, longest) = (wait.as_secs_f64(), longest.as_secs_f64());
-                    return Reply::Failed {
-                        why: format!("{why}; the server asks to wait {wait} s"),
-                        help: format!(
-                            "{again} later; or raise submit.longest_wait_seconds, which is {longest}"
-                        ),
-                    };
-                }
-                if attempt == attempts {
-                    let why = format!("given up after {attempts} attempts: {why}");
-                    return Reply::Failed { why, help: again.into() };
-                }
-                let wait =
-                    wanted.unwrap_or_else(|| pause.mul_f64(1.0 + 0.25 * rand::random::<f64>()));
-                let seconds = wait.as_secs_f64();
-                tell(&format!("{why} (attempt {attempt} of {attempts}); again in {seconds:.1} s"));
-                tokio::time::sleep(wait).await;
-                pause = (pause * 2).min(LONGEST_PAUSE.max(pause));
-                attempt += 1;
             }
-        })
+            if attempt == attempts {
+                let why = format!("given up after {attempts} attempts: {why}");
+                return Reply::Failed { why, help: AGAIN.into() };
+            }
+            let wait = wanted.unwrap_or_else(|| pause.mul_f64(1.0 + 0.25 * rand::random::<f64>()));
+            let seconds = wait.as_secs_f64();
+            tell(&format!("{why} (attempt {attempt} of {attempts}); again in {seconds:.1} s"));
+            tokio::time::sleep(wait).await;
+            pause = (pause * 2).min(LONGEST_PAUSE.max(pause));
+            attempt += 1;
+        }
     }
 
     async fn attempt(

@@ -37,10 +37,11 @@ crate::config_struct! {
         /// Longest pause that the server may ask for (Retry-After), seconds; beyond it, it is given
         /// up.
         pub longest_wait_seconds: f64 = 600.0, between(0.0, DAY);
-        /// The images to find others for, as a pattern such as `query/*.jpg`; `--query` wins.
-        pub query: String = String::new();
+        /// The images to find others for: files, folders, patterns such as `query/*.jpg`; `--query`
+        /// wins.
+        pub query: Vec<String> = Vec::new();
         /// The images among which they are found; `--gallery` wins.
-        pub gallery: String = String::new();
+        pub gallery: Vec<String> = Vec::new();
     }
 }
 

@@ -19,6 +19,7 @@ pub use client::Client;
 pub use config::Submit;
 
 use crate::checkpoint::durable;
+use crate::train::signals::StopFlag;
 use crate::{Error, Result};
 use client::Reply;
 use std::fs::{File, TryLockError};
@@ -104,6 +105,7 @@ impl Submissions {
         submission: &Submission<'_>,
         force: bool,
         tell: &dyn Fn(&str),
+        stop: &StopFlag,
     ) -> Result<Outcome> {
         let Submission { epoch, checkpoint, body } = *submission;
         self.write(submission)?;
@@ -121,7 +123,7 @@ impl Submissions {
         }
         let mut attempts = 0;
         let answers = self.file(checkpoint, "answer.txt");
-        let reply = client.post(body, &row.sha256, tell, |status, bytes, whole| {
+        let reply = client.post(body, &row.sha256, tell, stop, |status, bytes, whole| {
             attempts += 1;
             let entry = kept::Entry {
                 time: now(),
@@ -141,6 +143,7 @@ impl Submissions {
             Reply::Accuracy(accuracy) => (Some(*accuracy), answer::note(*accuracy)),
             Reply::Unusable(why) => (None, why.clone()),
             Reply::Failed { why, .. } => (None, why.clone()),
+            Reply::Stopped => (None, "stopped by a signal".into()),
         };
         self.record(Row { accuracy, status, time: now(), ..row })?;
         match reply {
@@ -154,6 +157,8 @@ impl Submissions {
             Reply::Failed { why, help } => {
                 Err(Error::failed(format!("{}: {why}", client.url())).help(help))
             }
+            Reply::Stopped => Err(Error::stopped("stopped by a signal before the server answered")
+                .help("run the same command again: what was posted keeps its Idempotency-Key")),
         }
     }
 

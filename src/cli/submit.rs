@@ -1,0 +1,146 @@
+//! `run submit`: retrieval results of a run's checkpoints, posted to a competition's server.
+
+use super::args::SubmitArgs;
+use super::images::images;
+use super::say;
+use super::search::{Found, ranking};
+use crate::checkpoint::{self, Name};
+use crate::data::OnCorrupt;
+use crate::inference::{Model, checkpoint_name, plan_of};
+use crate::record::Verbosity;
+use crate::submit::{ACCURACY_FILE, Client, Named, Outcome, Submission, Submissions, body, names};
+use crate::train::signals::StopFlag;
+use crate::wandb::Environment;
+use crate::{Error, Result};
+use std::path::{Path, PathBuf};
+
+pub fn submit(args: &SubmitArgs, verbosity: Verbosity) -> Result<()> {
+    let SubmitArgs { run, checkpoint, query, gallery, top_k, metric, dry_run, force, settings } =
+        args;
+    if *top_k == 0 {
+        return Err(Error::input("--top-k is 0: there would be nothing to submit"));
+    }
+    let sets = settings.sets();
+    let config = plan_of(run, &sets)?.experiment.submit;
+    config.complete()?;
+    let environment = Environment::of_process();
+    let client = match dry_run {
+        true => None,
+        false => Some(Client::new(&config, &environment)?),
+    };
+    let warnings = client.iter().filter_map(Client::warning).chain(environment.warning);
+    warnings.for_each(|warning| eprintln!("warning: {warning}"));
+    let queries = stated("query", query, &config.query)?;
+    let gallery = stated("gallery", gallery, &config.gallery)?;
+    let quiet = verbosity == Verbosity::Quiet;
+    let named = Names { queries: named("query", &queries)?, gallery: named("gallery", &gallery)? };
+    if *top_k > gallery.len() && !quiet {
+        let size = gallery.len();
+        eprintln!("--top-k {top_k}: the gallery has {size} images, each query gets no more");
+    }
+    let checkpoints = checkpoints(run, checkpoint.as_deref())?;
+    let submissions = Submissions::open(run)?;
+    let stop = StopFlag::listen()?;
+    let tell = |text: &str| eprintln!("{text}");
+    let (count, mut unusable) = (checkpoints.len(), 0);
+    for (number, (name, folder)) in checkpoints.into_iter().enumerate() {
+        let model = Model::load(run, plan_of(run, &sets)?, (name, folder))?;
+        let (name, epoch) = (model.checkpoint.clone(), model.epoch);
+        if count > 1 && !quiet {
+            eprintln!("{name} (epoch {epoch}), {} of {count}", number + 1);
+        }
+        let (queries, gallery) = (queries.clone(), gallery.clone());
+        let corrupt = OnCorrupt::Error;
+        let found = ranking(&model, queries, gallery, *top_k, *metric, corrupt, verbosity)?;
+        let body = body(&config, &named.results(&found))?;
+        let submission = Submission { epoch, checkpoint: &name, body: &body };
+        let Some(client) = &client else {
+            let file = submissions.write(&submission)?;
+            say(&format!("{}: {name} (epoch {epoch}), not posted\n", file.display()))?;
+            continue;
+        };
+        let outcome = submissions.post(client, &submission, *force, &tell, &stop)?;
+        say(&match outcome {
+            Outcome::Scored(accuracy) => format!("{name} (epoch {epoch}): accuracy {accuracy}\n"),
+            Outcome::Known(accuracy) => format!(
+                "{name} (epoch {epoch}): accuracy {accuracy}; the same was scored before and is not \
+                 posted again (--force does)\n"
+            ),
+            Outcome::Unusable(why) => {
+                unusable += 1;
+                format!("{name} (epoch {epoch}): no accuracy: {why}\n")
+            }
+        })?;
+    }
+    if unusable > 0 {
+        let message = format!("{unusable} of {count} answers hold no accuracy");
+        let help = format!(
+            "see submissions/*.answer.txt and {ACCURACY_FILE} in {}; submit.accuracy_field is {:?}",
+            run.display(),
+            config.accuracy_field
+        );
+        return Err(Error::failed(message).help(help));
+    }
+    Ok(())
+}
+
+/// The images of an option, or where it is not given of `[submit]`.
+fn stated(what: &str, option: &[String], config: &[String]) -> Result<Vec<PathBuf>> {
+    match (option, config) {
+        ([], []) => Err(Error::input(format!("no {what} images are named"))
+            .help(format!("give --{what} GLOB, or {what} = [\"GLOB\"] in [submit]"))),
+        ([], config) => images(&format!("submit.{what}"), config),
+        (option, _) => images(&format!("--{what}"), option),
+    }
+}
+
+/// The images' names, and aloud where they are more than file names.
+fn named(what: &str, paths: &[PathBuf]) -> Result<Vec<String>> {
+    let Named { names, below, twice } = names(paths)?;
+    if let (Some(below), Some(twice)) = (below, twice) {
+        eprintln!(
+            "two {what} images are called {twice}: all are named by their path below {}",
+            if below == Path::new("") { Path::new(".") } else { &below }.display()
+        );
+    }
+    Ok(names)
+}
+
+/// What the images are called, in their order.
+struct Names {
+    queries: Vec<String>,
+    gallery: Vec<String>,
+}
+
+impl Names {
+    fn results(&self, found: &Found) -> Vec<(String, Vec<String>)> {
+        let hits = |query: usize| {
+            let names = found.hits.of(query).map(|(index, _)| self.gallery[index as usize].clone());
+            names.collect()
+        };
+        let queries = self.queries.iter().enumerate();
+        queries.map(|(at, name)| (name.clone(), hits(at))).collect()
+    }
+}
+
+/// The checkpoints that are meant. Of all, names of the same one count once, the epoch's number
+/// first; in the order of the epochs.
+fn checkpoints(run: &Path, which: Option<&str>) -> Result<Vec<(Name, PathBuf)>> {
+    if which != Some("all") {
+        let name = checkpoint_name(which.unwrap_or("min-loss"))?;
+        return Ok(vec![(name, checkpoint::find(run, name)?)]);
+    }
+    let mut found: Vec<(u64, Name, PathBuf)> = Vec::new();
+    // Backwards: `latest` and `min-loss` come first.
+    for (name, folder) in checkpoint::list(run).into_iter().rev() {
+        match found.iter().find(|(_, _, known)| *known == folder) {
+            Some((_, known, _)) => eprintln!("{name} is {known}: submitted once"),
+            None => found.push((checkpoint::read_state(&folder)?.epoch, name, folder)),
+        }
+    }
+    if found.is_empty() {
+        checkpoint::find(run, Name::Latest)?;
+    }
+    found.sort();
+    Ok(found.into_iter().map(|(_, name, folder)| (name, folder)).collect())
+}
