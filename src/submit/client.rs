@@ -163,7 +163,10 @@ impl Client {
                 };
             }
             if attempt == attempts {
-                let why = format!("given up after {attempts} attempts: {why}");
+                let why = match attempts {
+                    1 => format!("given up: {why}"),
+                    _ => format!("given up after {attempts} attempts: {why}"),
+                };
                 return Reply::Failed { why, help: AGAIN.into() };
             }
             let wait = wanted.unwrap_or_else(|| pause.mul_f64(1.0 + 0.25 * rand::random::<f64>()));
