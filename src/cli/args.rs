@@ -7,7 +7,9 @@ use std::str::FromStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-pub use super::model_args::{CompareArgs, EmbedArgs, EvalArgs, ExportArgs, ModelArgs, SearchArgs, SubmitArgs};
+pub use super::model_args::{
+    CompareArgs, EmbedArgs, EvalArgs, ExportArgs, ModelArgs, SearchArgs, SubmitArgs,
+};
 use super::spelling::{normalise, setting_for};
 pub use super::sweep_args::{Launcher, RunArgs, SweepArgs, SweepCommand};
 use crate::config::{Shape, read_file};
