@@ -33,6 +33,8 @@ pub(super) enum Reply {
         why: String,
         help: String,
     },
+    /// A signal came first.
+    Stopped,
 }
 
 /// One attempt.
