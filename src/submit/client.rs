@@ -84,9 +84,8 @@ impl Client {
             header.set_sensitive(true);
             authorization = Some(header);
             let json = serde_json::Value::from(token.reveal()).to_string();
-            let json = json.trim_matches('"').to_owned();
+            let json = json[1..json.len() - 1].to_owned();
             secrets = vec![token.reveal().to_owned(), json.replace('/', "\\/"), json];
-            secrets.dedup();
         }
         let timeout = Duration::from_secs_f64(config.timeout_seconds);
         // A redirected post would become a request without a body.
