@@ -117,7 +117,7 @@ fn what_is_missing_is_said_before_anything_is_computed() {
     refused(&mut submit(&tiny, None, &["--dry-run", "--top-k", "0"]), "--top-k is 0");
     refused(&mut submit(&tiny, None, &["--dry-run", "--checkpoint", "7"]), "no checkpoint");
     let other = ["--dry-run", "--set", "submit.url=example.org"];
-    refused(&mut submit(&tiny, None, &other), "`submit.url`");
+    refused(&mut submit(&tiny, None, &other), "submit.url");
     let bare =
         ["submit", "run", "--dry-run", "--gallery", "gallery", "--set", "submit.group_name=us"];
     refused(&mut tiny.command(&bare), "no query images are named");

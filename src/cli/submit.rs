@@ -98,9 +98,10 @@ fn stated(what: &str, option: &[String], config: &[String]) -> Result<Vec<PathBu
 fn named(what: &str, paths: &[PathBuf]) -> Result<Vec<String>> {
     let Named { names, below, twice } = names(paths)?;
     if let (Some(below), Some(twice)) = (below, twice) {
+        let below = below.display().to_string();
+        let below = if below.is_empty() { "." } else { &below };
         eprintln!(
-            "two {what} images are called {twice}: all are named by their path below {}",
-            if below == Path::new("") { Path::new(".") } else { &below }.display()
+            "two {what} images are called {twice}: all are named by their path below {below}"
         );
     }
     Ok(names)

@@ -3,7 +3,7 @@
 use super::Submit;
 use crate::{Error, Result};
 use serde_json::{Map, Value, json};
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 impl Submit {
@@ -84,8 +84,8 @@ pub fn names(paths: &[PathBuf]) -> Result<Named> {
 }
 
 fn repeated(names: &[String]) -> Option<&String> {
-    let mut seen = HashMap::with_capacity(names.len());
-    names.iter().find(|name| seen.insert(name.as_str(), ()).is_some())
+    let mut seen = HashSet::with_capacity(names.len());
+    names.iter().find(|name| !seen.insert(name.as_str()))
 }
 
 fn common_folder(paths: &[PathBuf]) -> PathBuf {

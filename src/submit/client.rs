@@ -33,6 +33,8 @@ pub(super) enum Reply {
         why: String,
         help: String,
     },
+    /// A signal came first.
+    Stopped,
 }
 
 /// One attempt.
@@ -82,9 +84,8 @@ impl Client {
             header.set_sensitive(true);
             authorization = Some(header);
             let json = serde_json::Value::from(token.reveal()).to_string();
-            let json = json.trim_matches('"').to_owned();
+            let json = json[1..json.len() - 1].to_owned();
             secrets = vec![token.reveal().to_owned(), json.replace('/', "\\/"), json];
-            secrets.dedup();
         }
         let timeout = Duration::from_secs_f64(config.timeout_seconds);
         // A redirected post would become a request without a body.
@@ -163,7 +164,10 @@ impl Client {
                 };
             }
             if attempt == attempts {
-                let why = format!("given up after {attempts} attempts: {why}");
+                let why = match attempts {
+                    1 => format!("given up: {why}"),
+                    _ => format!("given up after {attempts} attempts: {why}"),
+                };
                 return Reply::Failed { why, help: AGAIN.into() };
             }
             let wait = wanted.unwrap_or_else(|| pause.mul_f64(1.0 + 0.25 * rand::random::<f64>()));

@@ -1,6 +1,6 @@
 //! `CHECKPOINT.answer.txt`: every answer as it came, but for secrets, before it is understood.
 //!
-//! An answer is a line `== TIME epoch E attempt N of SHA256 to URL: STATUS, LENGTH bytes` (`, cut
+//! An answer is a line `== TIME epoch E answer N of SHA256 to URL: STATUS, LENGTH bytes` (`, cut
 //! short` after it where not all of it came), its bytes, and a line end.
 
 use crate::checkpoint::durable;
@@ -12,7 +12,7 @@ use std::path::Path;
 pub(super) struct Entry {
     pub time: String,
     pub epoch: u64,
-    pub attempt: usize,
+    pub number: usize,
     pub sha256: String,
     pub url: String,
     pub status: u16,
@@ -24,13 +24,13 @@ pub(super) struct Entry {
 /// Adds an answer; the file is replaced as a whole, so that a kill never cuts it short.
 pub(super) fn append(path: &Path, entry: &Entry) -> Result<()> {
     let old = content(path)?;
-    let Entry { time, epoch, attempt, sha256, url, status, whole, body } = entry;
+    let Entry { time, epoch, number, sha256, url, status, whole, body } = entry;
     let (length, cut) = (body.len(), if *whole { "" } else { ", cut short" });
     durable::write_file(path, |out| {
         out.write_all(&old)?;
         writeln!(
             out,
-            "== {time} epoch {epoch} attempt {attempt} of {sha256} to {url}: {status}, {length} bytes{cut}"
+            "== {time} epoch {epoch} answer {number} of {sha256} to {url}: {status}, {length} bytes{cut}"
         )?;
         out.write_all(body)?;
         out.write_all(b"\n")
@@ -60,14 +60,14 @@ fn first(content: &[u8]) -> Option<(Entry, &[u8])> {
     let (head, status) = head.rsplit_once(": ")?;
     let (head, url) = head.split_once(" to ")?;
     let (head, sha256) = head.split_once(" of ")?;
-    let (head, attempt) = head.split_once(" attempt ")?;
+    let (head, number) = head.split_once(" answer ")?;
     let (time, epoch) = head.split_once(" epoch ")?;
     let (start, length) = (end + 1, length.parse::<usize>().ok()?);
     let body = content.get(start..start.checked_add(length)?)?;
     let entry = Entry {
         time: time.into(),
         epoch: epoch.parse().ok()?,
-        attempt: attempt.parse().ok()?,
+        number: number.parse().ok()?,
         sha256: sha256.into(),
         url: url.into(),
         status: status.parse().ok()?,
@@ -93,10 +93,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("latest.answer.txt");
         assert_eq!(entries(&path).unwrap(), []);
-        let entry = |attempt, body: &[u8], whole| Entry {
+        let entry = |number, body: &[u8], whole| Entry {
             time: "2026-01-02T03:04:05Z".into(),
             epoch: 7,
-            attempt,
+            number,
             sha256: "abc".into(),
             url: "http://x:80/a of b".into(),
             status: 200,
@@ -104,7 +104,7 @@ mod tests {
             body: body.into(),
         };
         let written = [
-            entry(1, b"== x epoch 1 attempt 1 of a to b: 200, 3 bytes\n\n", true),
+            entry(1, b"== x epoch 1 answer 1 of a to b: 200, 3 bytes\n\n", true),
             entry(2, b"\xff\x00\n", false),
             entry(3, b"", true),
         ];

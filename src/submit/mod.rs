@@ -121,14 +121,15 @@ impl Submissions {
         if !force && let Some(accuracy) = self.known(client, &row, tell)? {
             return Ok(Outcome::Known(accuracy));
         }
-        let mut attempts = 0;
+        let (mut answers_seen, mut answered) = (0, row.time.clone());
         let answers = self.file(checkpoint, "answer.txt");
         let reply = client.post(body, &row.sha256, tell, stop, |status, bytes, whole| {
-            attempts += 1;
+            answers_seen += 1;
+            answered = now();
             let entry = kept::Entry {
-                time: now(),
+                time: answered.clone(),
                 epoch,
-                attempt: attempts,
+                number: answers_seen,
                 sha256: row.sha256.clone(),
                 url: row.url.clone(),
                 status,
@@ -145,7 +146,8 @@ impl Submissions {
             Reply::Failed { why, .. } => (None, why.clone()),
             Reply::Stopped => (None, "stopped by a signal".into()),
         };
-        self.record(Row { accuracy, status, time: now(), ..row })?;
+        let time = if accuracy.is_some() { answered } else { now() };
+        self.record(Row { accuracy, status, time, ..row })?;
         match reply {
             Reply::Accuracy(accuracy) => {
                 if let Some(note) = answer::unusual(accuracy) {

@@ -1,5 +1,7 @@
 //! A competition's server on 127.0.0.1: answers by a script and remembers what it was sent.
 
+#![allow(dead_code, reason = "each test binary uses a part")]
+
 use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes, Frame, Incoming};
 use hyper::{Request, Response};
