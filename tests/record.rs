@@ -207,7 +207,11 @@ fn pictures_of_one_run_and_of_several() {
         .collect();
     drawn.sort();
     let names = ["accuracy", "learning-rate", "loss", "roc-unseen", "scores-unseen", "throughput"];
-    let files = names.iter().flat_map(|name| [format!("{name}.png"), format!("{name}.svg")]);
+    let files = names.iter().flat_map(|name| {
+        // The numbers of both are beside them.
+        let csv = name.ends_with("-unseen").then(|| format!("{name}.csv"));
+        csv.into_iter().chain([format!("{name}.png"), format!("{name}.svg")])
+    });
     assert_eq!(drawn, files.collect::<Vec<_>>());
     let svg = |path: &str| std::fs::read_to_string(tiny.path(path)).unwrap();
     for part in ["best epoch ", "validation", "training, each step", "run one"] {

@@ -1,4 +1,5 @@
-//! `plots/`: pictures of a run, drawn from its CSV files, during the training and afterwards.
+//! `plots/`: pictures of a run, drawn from its CSV files, during the training and afterwards, and the
+//! numbers of the ROC and of the histograms.
 
 use super::charts;
 use super::history::History;
