@@ -88,6 +88,12 @@ fn a_bin_set_is_scored_and_drawn() {
         bars.iter().map(|row| row[column].parse::<usize>().unwrap()).sum()
     };
     assert_eq!((sum(3), sum(4)), (6, 6));
+    tiny.succeed(&["report", "run"]);
+    let page = std::fs::read_to_string(run.join("report.html")).unwrap();
+    assert!(
+        page.contains("faces.bin#17") && page.contains("data:image/jpeg;base64,/9j/"),
+        "pictures of pairs"
+    );
 }
 
 #[test]

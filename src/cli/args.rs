@@ -248,6 +248,51 @@ pub enum BenchCommand {
     Step(BenchStepArgs),
     /// Forward and backward of the loss alone on random embeddings, and the memory it takes.
     Loss(BenchStepArgs),
+    /// Queries/s of the exact search on random embeddings.
+    Topk(BenchTopkArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct BenchTopkArgs {
+    #[arg(long, default_value_t = 2000)]
+    pub queries: usize,
+    /// Embeddings that are searched.
+    #[arg(long, default_value_t = 100_000)]
+    pub gallery: usize,
+    /// Dimensions of an embedding.
+    #[arg(long, default_value_t = 512)]
+    pub dim: usize,
+    /// Hits per query.
+    #[arg(long, default_value_t = 10)]
+    pub k: usize,
+    #[arg(long, value_enum, default_value_t)]
+    pub metric: MetricArg,
+    /// Searches that are measured, after one that isn't.
+    #[arg(long, default_value_t = 3)]
+    pub repeat: usize,
+    /// 0: as many as the system gives.
+    #[arg(long, default_value_t = 0)]
+    pub threads: usize,
+    /// One line of JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `--metric`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum MetricArg {
+    #[default]
+    Cosine,
+    Euclidean,
+}
+
+impl From<MetricArg> for crate::retrieval::Metric {
+    fn from(metric: MetricArg) -> Self {
+        match metric {
+            MetricArg::Cosine => Self::Cosine,
+            MetricArg::Euclidean => Self::Euclidean,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -1,11 +1,13 @@
 //! `run bench step`: throughput of a training step, by stage. `run bench loss`: the loss alone.
+//! `run bench topk`: the exact search.
 
-use super::args::BenchStepArgs;
+use super::args::{BenchStepArgs, BenchTopkArgs};
 use super::{request, say};
 use crate::config::{Loaded, load};
 use crate::loss::LossInput;
 use crate::plan::Plan;
 use crate::random::{Stream, derive};
+use crate::retrieval::{Matrix, Metric, top_k};
 use crate::torch::{determinism, device, gradient, threads};
 use crate::train::model::Model;
 use crate::train::step::Stepper;
@@ -168,6 +170,52 @@ pub fn loss(args: &BenchStepArgs) -> Result<()> {
         "{kind}, {batch} x {dim} over {classes} classes, {}, median of {steps}: forward {forward:.1} ms, \
          backward {backward:.1} ms{beside}\n",
         device::describe(plan.device)
+    ))
+}
+
+/// The exact search on normal embeddings.
+pub fn topk(args: &BenchTopkArgs) -> Result<()> {
+    let BenchTopkArgs { queries, gallery, dim, k, metric, repeat, threads: count, json } = args;
+    if [queries, gallery, dim, k, repeat].contains(&&0) {
+        let message = "--queries, --gallery, --dim, --k and --repeat need at least 1";
+        return Err(Error::input(message));
+    }
+    if *count > 0 {
+        threads::set(*count);
+    }
+    let metric = Metric::from(*metric);
+    tch::manual_seed(0);
+    let embeddings = |rows: usize| -> Result<Vec<f32>> {
+        let no_memory = || Error::input(format!("there is no memory for {rows} x {dim} values"));
+        let shape = [rows, *dim].map(|length| i64::try_from(length).unwrap_or(i64::MAX));
+        rows.checked_mul(*dim).filter(|size| *size <= 1 << 40).ok_or_else(no_memory)?;
+        let tensor = Tensor::f_randn(shape, (Kind::Float, Device::Cpu)).map_err(|_| no_memory())?;
+        Vec::try_from(tensor.view(-1)).map_err(|_| no_memory())
+    };
+    let (query_values, gallery_values) = (embeddings(*queries)?, embeddings(*gallery)?);
+    let query_rows = Matrix::new(&query_values, *dim)?;
+    let gallery_rows = Matrix::new(&gallery_values, *dim)?;
+    let before = memory("VmHWM");
+    let mut seconds = Vec::new();
+    for _ in 0..=*repeat {
+        let begun = Instant::now();
+        top_k(query_rows, gallery_rows, *k, metric, None, &|_, _| {})?;
+        seconds.push(begun.elapsed().as_secs_f64());
+    }
+    let peak = before.zip(memory("VmHWM")).map(|(before, peak)| peak - before);
+    let seconds = median(seconds.split_off(1));
+    let speed = *queries as f64 / seconds;
+    let threads = threads::get();
+    if *json {
+        let object = serde_json::json!({
+            "queries": queries, "gallery": gallery, "dim": dim, "k": k, "metric": metric,
+            "threads": threads, "seconds": seconds, "queries_per_second": speed, "peak_mb": peak,
+        });
+        return say(&format!("{object}\n"));
+    }
+    say(&format!(
+        "top {k} of {queries} queries over {gallery} x {dim}, {metric}, {threads} threads, median of \
+         {repeat}: {seconds:.3} s, {speed:.0} queries/s\n"
     ))
 }
 

@@ -111,6 +111,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         Some(Command::Data(DataCommand::CelebaIdentities { root })) => celeba::identities(&root),
         Some(Command::Bench(BenchCommand::Step(options))) => bench::step(&options),
         Some(Command::Bench(BenchCommand::Loss(options))) => bench::loss(&options),
+        Some(Command::Bench(BenchCommand::Topk(options))) => bench::topk(&options),
     }
 }
 

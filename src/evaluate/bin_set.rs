@@ -82,6 +82,12 @@ pub fn from_bin(path: &Path, folds: usize) -> Result<PairSet> {
     Ok(builder.finish(folds, Vec::new()))
 }
 
+/// The file and the number that the name of an image in a `.bin` set stands for.
+pub fn member(name: &Path) -> Option<(PathBuf, usize)> {
+    let (file, number) = name.to_str()?.rsplit_once('#')?;
+    Some((file.into(), number.parse().ok()?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,6 +123,8 @@ mod tests {
         assert_eq!(set.images.len(), 9, "image 5 is image 0");
         assert!(set.images[6].name().ends_with("lfw.bin#7"), "{}", set.images[6].display());
         assert_eq!((set.pairs[2].first, set.pairs[2].second), (4, 0));
+        let (file, number) = member(set.images[6].name()).unwrap();
+        assert!(file.ends_with("lfw.bin") && number == 7, "{}", file.display());
         let Image::Encoded { bytes, .. } = &set.images[6] else { panic!("a file") };
         assert_eq!(**bytes, [7]);
     }

@@ -295,7 +295,7 @@ mod tests {
             ("threshold,far\n", "x.csv:1: these are no scores"),
             ("fold,first,second,same,distance\n1,a,b,1,x\n", "x.csv:2: `distance` is no number"),
             ("fold,first,second,same,distance\n1,a,b,yes,1\n", "neither 0 nor 1"),
-            ("fold,first,second,same,distance\n0,a,b,1,1\n", "folds count from 1"),
+            ("fold,first,second,same,distance\n-1,a,b,1,1\n", "`fold` is no number"),
             ("fold,first,second,same,distance\n1,a\n", "found record with 2 fields"),
         ] {
             fs::write(&file, text).unwrap();

@@ -1,6 +1,8 @@
 //! Images as small pictures inside the page, each once.
 
 use crate::data::decode::{Rgb, decode, read};
+use crate::evaluate::bin_set::member;
+use crate::evaluate::pickle::{BinFile, read_bin};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use image::RgbImage;
@@ -19,6 +21,8 @@ const QUALITY: u8 = 82;
 pub struct Pictures {
     list: Vec<Value>,
     index: HashMap<PathBuf, usize>,
+    /// `.bin` sets that pictures are in, or why one can't be read.
+    sets: HashMap<PathBuf, Result<BinFile, String>>,
 }
 
 impl Pictures {
@@ -29,7 +33,7 @@ impl Pictures {
             return number;
         }
         let mut picture = json!({ "path": path.to_string_lossy() });
-        match data_uri(path) {
+        match self.encoded(path).and_then(|bytes| data_uri(&bytes)) {
             Ok((uri, width, height)) => {
                 picture["src"] = json!(uri);
                 picture["width"] = json!(width);
@@ -42,19 +46,30 @@ impl Pictures {
         self.list.len() - 1
     }
 
+    /// The bytes of an image file or of an image in a `.bin` set.
+    fn encoded(&mut self, path: &Path) -> Result<Vec<u8>, String> {
+        if let Some((file, number)) = member(path).filter(|_| !path.exists()) {
+            let read = || read_bin(&file).map_err(|error| error.to_string());
+            let set = self.sets.entry(file.clone()).or_insert_with(read);
+            let image = set.as_ref().map_err(Clone::clone)?.images.get(number);
+            return image.map(|bytes| bytes.to_vec()).ok_or("the set has no such image".into());
+        }
+        let mut bytes = Vec::new();
+        match read(path, &mut bytes) {
+            Ok(()) => Ok(bytes),
+            Err(crate::data::Fault::Broken(why)) => Err(why),
+            Err(crate::data::Fault::System(e)) => Err(e.to_string()),
+        }
+    }
+
     pub fn into_value(self) -> Value {
         Value::Array(self.list)
     }
 }
 
-fn data_uri(path: &Path) -> Result<(String, u32, u32), String> {
-    let mut bytes = Vec::new();
-    read(path, &mut bytes).map_err(|fault| match fault {
-        crate::data::Fault::Broken(why) => why,
-        crate::data::Fault::System(e) => e.to_string(),
-    })?;
+fn data_uri(bytes: &[u8]) -> Result<(String, u32, u32), String> {
     let mut image = Rgb::default();
-    decode(&bytes, &mut image)?;
+    decode(bytes, &mut image)?;
     let (width, height) = (image.width as u32, image.height as u32);
     let image = RgbImage::from_raw(width, height, image.pixels).ok_or("the image is incomplete")?;
     let small = shrink(&image);

@@ -54,10 +54,7 @@ pub fn for_each_block<S: Send>(
     visit: impl Fn(Row<'_>, &mut S) + Sync,
     mut end: impl FnMut(usize, S) + Send,
 ) -> Result<()> {
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads::get())
-        .build()
-        .map_err(|e| Error::failed(format!("cannot start threads for the search: {e}")))?;
+    let pool = pool()?;
     let (queries, gallery) = (space.queries.rows(), space.gallery.rows());
     let scratch: Vec<Mutex<Scratch>> = (0..threads::get()).map(|_| Mutex::default()).collect();
     let block = |length: usize| length.max(1);
@@ -97,6 +94,14 @@ pub fn for_each_block<S: Send>(
         }
     });
     Ok(())
+}
+
+/// As many threads as one operation of libtorch has.
+pub fn pool() -> Result<rayon::ThreadPool> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads::get())
+        .build()
+        .map_err(|e| Error::failed(format!("cannot start threads for the search: {e}")))
 }
 
 /// `products[q][g] = a_q . b_g - half(b_g)`.

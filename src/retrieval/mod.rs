@@ -3,6 +3,7 @@
 //! Everything works on embeddings as plain row-major float32 matrices: [`top_k`] is the exact
 //! search, [`evaluate`] the metrics, [`ApproximateIndex`] an index for galleries of millions.
 
+pub mod approximate;
 mod blocks;
 pub mod matrix;
 pub mod metrics;
@@ -10,6 +11,7 @@ mod ranks;
 mod space;
 pub mod topk;
 
+pub use approximate::{ApproximateIndex, IndexRecall, IndexSettings};
 pub use blocks::{Blocks, Progress};
 pub use matrix::Matrix;
 pub use metrics::{

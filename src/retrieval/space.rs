@@ -12,6 +12,7 @@ use super::matrix::Matrix;
 use super::topk::Metric;
 use crate::{Error, Result};
 use rayon::prelude::*;
+use std::sync::Arc;
 
 const U: f64 = 1.0 / (1 << 24) as f64;
 /// Lanes of a sum: the order of the additions is part of the result.
@@ -20,15 +21,39 @@ const LANES: usize = 16;
 /// Queries and gallery under a metric. A similarity is larger for what is nearer: the cosine, or
 /// the squared Euclidean distance below zero.
 pub struct Space<'a> {
-    pub metric: Metric,
+    metric: Metric,
     pub queries: Matrix<'a>,
     pub gallery: Matrix<'a>,
-    /// Cosine: 1 / norm of each row.
-    query_scale: Vec<f64>,
-    gallery_scale: Vec<f64>,
+    query_scale: Arc<[f64]>,
+    gallery_scale: Arc<[f64]>,
     /// Euclidean: subtracted from all rows before the product, so that what the product cancels is
     /// no larger than it has to be. Distances don't change by it.
     centre: Vec<f32>,
+}
+
+/// Checked rows.
+#[derive(Clone)]
+pub struct Side<'a> {
+    pub rows: Matrix<'a>,
+    /// Cosine: 1 / norm of each row.
+    scale: Arc<[f64]>,
+}
+
+impl<'a> Side<'a> {
+    /// # Errors
+    /// An embedding without a direction (cosine), not finite or too large, by its row.
+    pub fn new(rows: Matrix<'a>, metric: Metric, which: &str) -> Result<Self> {
+        Ok(Side { rows, scale: scales(rows, metric, which)?.into() })
+    }
+
+    /// The row at unit length for the cosine, as it is for Euclidean.
+    pub fn unit(&self, row: usize) -> Vec<f32> {
+        let values = self.rows.row(row);
+        match self.scale.get(row) {
+            Some(scale) => values.iter().map(|x| (f64::from(*x) * scale) as f32).collect(),
+            None => values.to_vec(),
+        }
+    }
 }
 
 /// A packed block of rows.
@@ -78,6 +103,23 @@ impl<'a> Space<'a> {
     /// An empty gallery, different dimensions, an embedding without a direction (cosine) or with
     /// values that are not finite or too large.
     pub fn new(queries: Matrix<'a>, gallery: Matrix<'a>, metric: Metric) -> Result<Self> {
+        let mut space = Self::with_gallery(queries, Side::new(gallery, metric, "gallery")?, metric)?;
+        if metric == Metric::Euclidean {
+            space.centre = mean(gallery);
+        }
+        Ok(space)
+    }
+
+    /// For similarities of single rows, of a gallery that was checked before.
+    ///
+    /// # Errors
+    /// Those of [`Space::new`].
+    pub fn with_gallery(
+        queries: Matrix<'a>,
+        gallery: Side<'a>,
+        metric: Metric,
+    ) -> Result<Self> {
+        let Side { rows: gallery, scale: gallery_scale } = gallery;
         if gallery.rows() == 0 {
             return Err(Error::input("the gallery is empty"));
         }
@@ -89,13 +131,13 @@ impl<'a> Space<'a> {
             );
             return Err(Error::input(message).help("embed both with the same model and flip test"));
         }
-        let query_scale = scales(queries, metric, "query")?;
-        let gallery_scale = scales(gallery, metric, "gallery")?;
-        let centre = match metric {
-            Metric::Cosine => Vec::new(),
-            Metric::Euclidean => mean(gallery),
-        };
-        Ok(Space { metric, queries, gallery, query_scale, gallery_scale, centre })
+        let Side { scale: query_scale, .. } = Side::new(queries, metric, "query")?;
+        Ok(Space { metric, queries, gallery, query_scale, gallery_scale, centre: Vec::new() })
+    }
+
+    /// A query for an index of [`Side::unit`] rows.
+    pub fn query_unit(&self, query: usize) -> Vec<f32> {
+        Side { rows: self.queries, scale: self.query_scale.clone() }.unit(query)
     }
 
     /// The similarity of two rows, the same whatever else is asked for; no zero is negative.

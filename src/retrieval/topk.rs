@@ -225,7 +225,7 @@ impl Nearest {
         worst.map_or(enough, |worst| enough.min(worst))
     }
 
-    fn insert(&mut self, candidate: Candidate) {
+    pub fn insert(&mut self, candidate: Candidate) {
         if self.heap.len() < self.k {
             self.heap.push(candidate);
         } else if let Some(mut worst) = self.heap.peek_mut()
