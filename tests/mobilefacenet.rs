@@ -180,9 +180,9 @@ fn run_eval_scores_published_weights() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(FILE).display().to_string();
     let pretrained = format!("backbone.pretrained={}", weights.display());
     let path = format!("evaluate.sets.lfw.path={}", pairs.display());
-    let sets = [&pretrained, "evaluate.sets.lfw.kind=bin", &path, "evaluate.flip=concat"];
+    let sets = [pretrained.as_str(), "evaluate.sets.lfw.kind=bin", &path, "evaluate.flip=concat"];
     let mut args = vec!["eval", &file, "--device", "cpu", "--output", "eval.csv"];
-    args.extend(sets.iter().flat_map(|set| ["--set", set]));
+    args.extend(sets.into_iter().flat_map(|set| ["--set", set]));
     let said = tiny.succeed(&args);
     assert!(said.contains("lfw, pretrained") && said.contains("0.9900 +- 0.0166"), "{said}");
     let rows = support::csv(&tiny.path("eval.csv"));

@@ -60,11 +60,13 @@ impl Model {
         settings: &[String],
     ) -> Result<Model> {
         let run = run.as_ref();
+        // First, for a folder that is no run's is told as such here.
+        let plan = plan_of(run, settings)?;
         let folder = match checkpoint {
             Some(name) => (name, checkpoint::find(run, name)?),
             None => best(run)?,
         };
-        Model::load(run, plan_of(run, settings)?, folder)
+        Model::load(run, plan, folder)
     }
 
     /// A checkpoint of `run` under a plan that [`plan_of`] made.
