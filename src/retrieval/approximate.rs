@@ -5,10 +5,12 @@
 //! search. How many of the true hits are among them is measured:
 //! [`ApproximateIndex::recall_against_exact`].
 
-use super::blocks::Progress;
+use super::blocks::{Progress, pool};
 use super::matrix::Matrix;
 use super::space::{Side, Space};
-use super::topk::{Candidate, Collected, Hits, Metric, Nearest, check_own, columns, overlap, top_k};
+use super::topk::{
+    Candidate, Collected, Hits, Metric, Nearest, check_own, columns, overlap, top_k,
+};
 use crate::torch::threads;
 use crate::{Error, Result};
 use rayon::prelude::*;
@@ -41,6 +43,8 @@ pub struct ApproximateIndex<'a> {
     index: Index,
     gallery: Side<'a>,
     metric: Metric,
+    /// Those that the index has room for.
+    threads: usize,
 }
 
 /// How much of the exact search an approximate one finds.
@@ -83,7 +87,8 @@ impl<'a> ApproximateIndex<'a> {
             multi: false,
         };
         let index = Index::new(&options).map_err(failed)?;
-        index.reserve_capacity_and_threads(rows, threads::get()).map_err(failed)?;
+        let threads = threads::get();
+        index.reserve_capacity_and_threads(rows, threads).map_err(failed)?;
         let done = AtomicUsize::new(0);
         let add = |row: usize| -> Result<()> {
             index.add(row as u64, &gallery.unit(row)).map_err(failed)?;
@@ -94,11 +99,11 @@ impl<'a> ApproximateIndex<'a> {
             Ok(())
         };
         // A single thread takes them in order, which rayon doesn't promise.
-        match threads::get() {
+        match threads {
             1 => (0..rows).try_for_each(add)?,
-            _ => super::blocks::pool()?.install(|| (0..rows).into_par_iter().try_for_each(add))?,
+            _ => pool(threads)?.install(|| (0..rows).into_par_iter().try_for_each(add))?,
         }
-        Ok(ApproximateIndex { index, gallery, metric })
+        Ok(ApproximateIndex { index, gallery, metric, threads })
     }
 
     /// As [`top_k`], of the rows that the graph leads to. A query may have fewer than `k` hits.
@@ -141,7 +146,7 @@ impl<'a> ApproximateIndex<'a> {
             }
             Ok(nearest)
         };
-        let found: Vec<Nearest> = super::blocks::pool()?
+        let found: Vec<Nearest> = pool(self.threads)?
             .install(|| (0..queries.rows()).into_par_iter().map(find).collect::<Result<_>>())?;
         let mut hits = Collected::new(self.metric, k, queries.rows());
         found.into_iter().for_each(|nearest| hits.push(nearest));
@@ -216,8 +221,7 @@ mod tests {
         let gallery = Matrix::new(&gallery, 8).unwrap();
         let own: Vec<Option<u32>> = (0..300).map(Some).collect();
         let settings = IndexSettings::default();
-        let index =
-            ApproximateIndex::build(gallery, Metric::Cosine, &settings, &silent).unwrap();
+        let index = ApproximateIndex::build(gallery, Metric::Cosine, &settings, &silent).unwrap();
         let hits = index.search(gallery, 3, Some(&own), &silent).unwrap();
         assert!((0..300).all(|query| hits.of(query).all(|(index, _)| index != query as u32)));
         let all = index.search(gallery, 1000, None, &silent).unwrap();

@@ -54,16 +54,17 @@ pub fn for_each_block<S: Send>(
     visit: impl Fn(Row<'_>, &mut S) + Sync,
     mut end: impl FnMut(usize, S) + Send,
 ) -> Result<()> {
-    let pool = pool()?;
+    let pool = pool(threads::get())?;
     let (queries, gallery) = (space.queries.rows(), space.gallery.rows());
-    let scratch: Vec<Mutex<Scratch>> = (0..threads::get()).map(|_| Mutex::default()).collect();
+    let threads = pool.current_num_threads();
+    let scratch: Vec<Mutex<Scratch>> = (0..threads).map(|_| Mutex::default()).collect();
     let block = |length: usize| length.max(1);
     pool.install(|| {
         let mut packed = Packed::default();
         for wave in (0..queries).step_by(block(blocks.wave)) {
             let wave_end = queries.min(wave + block(blocks.wave));
             // Few queries are still shared among the threads.
-            let share = (wave_end - wave).div_ceil(scratch.len());
+            let share = (wave_end - wave).div_ceil(threads);
             let height = block(blocks.queries).min(share);
             let mut states: Vec<S> = (wave..wave_end).into_par_iter().map(&begin).collect();
             for first in (0..gallery).step_by(block(blocks.gallery)) {
@@ -96,10 +97,9 @@ pub fn for_each_block<S: Send>(
     Ok(())
 }
 
-/// As many threads as one operation of libtorch has.
-pub fn pool() -> Result<rayon::ThreadPool> {
+pub fn pool(threads: usize) -> Result<rayon::ThreadPool> {
     rayon::ThreadPoolBuilder::new()
-        .num_threads(threads::get())
+        .num_threads(threads)
         .build()
         .map_err(|e| Error::failed(format!("cannot start threads for the search: {e}")))
 }

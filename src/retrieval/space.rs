@@ -103,7 +103,8 @@ impl<'a> Space<'a> {
     /// An empty gallery, different dimensions, an embedding without a direction (cosine) or with
     /// values that are not finite or too large.
     pub fn new(queries: Matrix<'a>, gallery: Matrix<'a>, metric: Metric) -> Result<Self> {
-        let mut space = Self::with_gallery(queries, Side::new(gallery, metric, "gallery")?, metric)?;
+        let mut space =
+            Self::with_gallery(queries, Side::new(gallery, metric, "gallery")?, metric)?;
         if metric == Metric::Euclidean {
             space.centre = mean(gallery);
         }
@@ -114,11 +115,7 @@ impl<'a> Space<'a> {
     ///
     /// # Errors
     /// Those of [`Space::new`].
-    pub fn with_gallery(
-        queries: Matrix<'a>,
-        gallery: Side<'a>,
-        metric: Metric,
-    ) -> Result<Self> {
+    pub fn with_gallery(queries: Matrix<'a>, gallery: Side<'a>, metric: Metric) -> Result<Self> {
         let Side { rows: gallery, scale: gallery_scale } = gallery;
         if gallery.rows() == 0 {
             return Err(Error::input("the gallery is empty"));
