@@ -17,7 +17,12 @@ const DIM: usize = 512;
 
 fn set() -> PairSet {
     let fold = contiguous_folds(PAIRS, 10);
-    let pair = |i: usize| Pair { first: 2 * i, second: 2 * i + 1, same: i % 2 == 0, fold: fold[i] };
+    let pair = |i: usize| Pair {
+        first: 2 * i,
+        second: 2 * i + 1,
+        same: i.is_multiple_of(2),
+        fold: fold[i],
+    };
     PairSet {
         images: (0..2 * PAIRS).map(|i| i.to_string().into()).collect(),
         pairs: (0..PAIRS).map(pair).collect(),

@@ -304,8 +304,9 @@ fn random_cases_equal_the_sorted_rows() {
         let identities: Vec<u32> = (0..queries).map(|_| draw.below(people) as u32).collect();
         let of_gallery: Vec<u32> = (0..gallery).map(|_| draw.below(people) as u32).collect();
         let lists: Vec<Vec<u32>> = (identities.iter())
-            .map(|person| (0..).zip(&of_gallery).filter(|(_, p)| *p == person).map(|(i, _)| i))
-            .map(|rows| rows.collect())
+            .map(|person| {
+                (0..gallery).filter(|i| of_gallery[*i] == *person).map(|i| i as u32).collect()
+            })
             .collect();
         let blocks = Blocks {
             queries: 1 + draw.below(7),

@@ -8,7 +8,8 @@ use super::verification::Metric as Number;
 use crate::config::DatasetPath;
 use crate::data::{Dataset, Image, Splits};
 use crate::retrieval::{
-    ApproximateIndex, Hits, IndexSettings, Matrix, Metric, Relevance, RetrievalOptions, evaluate, top_k,
+    ApproximateIndex, Hits, IndexSettings, Matrix, Metric, Relevance, RetrievalOptions, evaluate,
+    top_k,
 };
 use crate::{Error, Result};
 use std::collections::HashMap;

@@ -53,7 +53,8 @@ mod tests {
     fn what_is_no_address_or_no_variable_is_refused() {
         let load = |line: &str| {
             let text = format!("data.kind = \"synthetic_faces\"\n[submit]\n{line}");
-            load_str("x.toml", &text, &[]).map_err(|error| error.to_string())
+            load_str::<crate::config::Experiment>("x.toml", &text, &[])
+                .map_err(|error| error.to_string())
         };
         assert!(load("url = \"https://x.example/api/submit\"").is_ok());
         assert!(load("token_env = \"\"").is_ok());

@@ -128,9 +128,9 @@ impl Machine {
                 self.push(Value::List(self.lists.len() as u32 - 1))
             }
             op::APPEND => self.pop::<1>().and_then(|value| self.append(&value)),
-            op::APPENDS => self.to_mark().and_then(|values| self.append(&values)),
+            op::APPENDS => self.pop_mark().and_then(|values| self.append(&values)),
             op::EMPTY_TUPLE => self.push_tuple(Vec::new()),
-            op::TUPLE => self.to_mark().and_then(|values| self.push_tuple(values)),
+            op::TUPLE => self.pop_mark().and_then(|values| self.push_tuple(values)),
             op::TUPLE1 => self.pop::<1>().and_then(|values| self.push_tuple(values.into())),
             op::TUPLE2 => self.pop::<2>().and_then(|values| self.push_tuple(values.into())),
             op::TUPLE3 => self.pop::<3>().and_then(|values| self.push_tuple(values.into())),
@@ -212,7 +212,7 @@ impl Machine {
     }
 
     /// The values since the last mark, which goes.
-    fn to_mark(&mut self) -> Result<Vec<Value>, String> {
+    fn pop_mark(&mut self) -> Result<Vec<Value>, String> {
         let mark = self.marks.pop().ok_or("it needs a MARK before it")?;
         Ok(self.stack.split_off(mark))
     }
