@@ -33,7 +33,9 @@ pub fn embed(args: &EmbedArgs, verbosity: Verbosity) -> Result<()> {
         None => model.plan.experiment.evaluate.flip,
     };
     let corrupt = if *skip_broken { OnCorrupt::Skip } else { OnCorrupt::Error };
+    let begun = std::time::Instant::now();
     let embedded = embed_files(&model, &files, flip, corrupt, verbosity)?;
+    let seconds = begun.elapsed().as_secs_f64();
     let Embedded { kept, mut vectors, dim } = embedded;
     if *normalise {
         normalise_rows(&mut vectors, dim, &kept)?;
@@ -62,11 +64,12 @@ pub fn embed(args: &EmbedArgs, verbosity: Verbosity) -> Result<()> {
         }
     }
     say(&format!(
-        "{}: {} x {dim}, {} (epoch {})\n",
+        "{}: {} x {dim}, {} (epoch {}), {:.0} images/s\n",
         output.display(),
         kept.len(),
         model.checkpoint,
-        model.epoch
+        model.epoch,
+        files.len() as f64 / seconds
     ))
 }
 
