@@ -11,7 +11,7 @@ use support::{Tiny, csv};
 fn trained() -> (Tiny, PathBuf, Vec<PathBuf>) {
     let tiny = Tiny::new();
     let run = tiny.train("run", &["--set", "checkpoint.every_epochs=1"]);
-    let pattern = tiny.path("datasets/*/unseen/*/*.jpg").display().to_string();
+    let pattern = tiny.path("datasets/*/test/*/*.jpg").display().to_string();
     let mut images: Vec<PathBuf> = glob::glob(&pattern).unwrap().map(Result::unwrap).collect();
     images.sort();
     assert_eq!(images.len(), 16, "{pattern}");
@@ -60,7 +60,10 @@ fn a_run_folder_is_a_model() {
     assert!(verdict("4.1").starts_with("same person"));
     assert!(verdict("0").starts_with("different persons"));
     assert!(verdict("0").contains("--threshold"));
-    tiny.run(&["compare", "run", &a, &b, "--checkpoint", "1"]).exits(0);
+    // Nothing was tuned after the first epoch.
+    let first = ["compare", "run", &a, &b, "--checkpoint", "1"];
+    tiny.run(&first).exits(2).says(&["no threshold of epoch-0001", "--threshold"]);
+    tiny.run(&[&first[..], &["--threshold", "1.2"]].concat()).exits(0);
     tiny.run(&["compare", "run", &a, &b, "--tuned-on", "lfw"]).exits(2).says(&["set lfw"]);
     tiny.run(&["compare", "run", &a, "gone.jpg"]).exits(1).says(&["gone.jpg"]);
     tiny.run(&["compare", "nowhere", &a, &b]).exits(2).says(&["nowhere is not there"]);
@@ -71,7 +74,7 @@ fn embeddings_are_written_in_three_forms() {
     let (tiny, run, images) = trained();
     let model = Model::open(&run).unwrap();
     let expected = model.embed(&images).unwrap().image;
-    let faces = tiny.path("datasets/*/unseen/*/*.jpg").display().to_string();
+    let faces = tiny.path("datasets/*/test/*/*.jpg").display().to_string();
     let embed = |more: &[&str]| {
         tiny.succeed(&[&["embed", "run", "--images", &faces], more].concat());
     };
@@ -129,7 +132,7 @@ fn embeddings_are_written_in_three_forms() {
 #[test]
 fn a_search_names_the_nearest_and_draws_them() {
     let (tiny, run, images) = trained();
-    let faces = tiny.path("datasets/*/unseen/*/*.jpg").display().to_string();
+    let faces = tiny.path("datasets/*/test/*/*.jpg").display().to_string();
     let query = images[5].display().to_string();
     let args = ["search", "run", "--gallery", &faces, "--query", &query, "--top-k", "3"];
     tiny.succeed(&[&args[..], &["--output", "found.json"]].concat());

@@ -16,7 +16,7 @@ const TOKEN: &str = "0123456789abcdef";
 fn trained() -> (Tiny, PathBuf) {
     let tiny = Tiny::new();
     let run = tiny.train("run", &["--set", "checkpoint.every_epochs=1"]);
-    let pattern = tiny.path("datasets/*/unseen/*/*.jpg").display().to_string();
+    let pattern = tiny.path("datasets/*/test/*/*.jpg").display().to_string();
     let mut images: Vec<PathBuf> = glob::glob(&pattern).unwrap().map(Result::unwrap).collect();
     images.sort();
     for (number, image) in images.iter().enumerate() {

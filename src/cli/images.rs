@@ -39,7 +39,8 @@ fn of_pattern(option: &str, pattern: &str) -> Result<Vec<PathBuf>> {
     if !pattern.contains(['*', '?', '[']) {
         return Err(Error::input(format!("{option} {pattern}: there is no such file or folder")));
     }
-    let matches = glob::glob(pattern)
+    let options = glob::MatchOptions { require_literal_leading_dot: true, ..Default::default() };
+    let matches = glob::glob_with(pattern, options)
         .map_err(|e| Error::input(format!("{option} {pattern} is not a pattern: {e}")))?;
     let mut found = Vec::new();
     for path in matches {
