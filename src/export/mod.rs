@@ -30,8 +30,8 @@ impl Format {
     }
 }
 
-/// Writes a model that was opened on the CPU to `path`, whole or not at all, and only after what was
-/// written has given the model's own embeddings.
+/// Writes a model that was opened on the CPU to `path`, whole or not at all; a TorchScript module only
+/// after it has given the model's own embeddings.
 ///
 /// # Errors
 /// Another ending, a place that can't be written to.
