@@ -121,7 +121,7 @@ fn write_captions(sheet: &mut RgbImage, captions: &[(u32, u32, String)]) -> Resu
     let font = (FAMILY, EM * LINE_PER_EM).into_font();
     let style = TextStyle::from(font).color(&RGBColor(30, 30, 30));
     for (x, y, text) in captions {
-        area.draw_text(text, &style, (*x as i32, *y as i32 + 2))
+        area.draw_text(text, &style, (*x as i32, *y as i32 + 4))
             .map_err(|e| Error::failed(format!("cannot draw the contact sheet: {e}")))?;
     }
     Ok(())
