@@ -3,14 +3,18 @@
 use super::args::CompareArgs;
 use super::embed::{embed_files, open};
 use super::say;
-use crate::Result;
 use crate::data::OnCorrupt;
 use crate::evaluate::{PairSet, pairs::Pair, squared_distances};
 use crate::inference::Threshold;
 use crate::record::Verbosity;
+use crate::{Error, Result};
 
 pub fn compare(args: &CompareArgs, verbosity: Verbosity) -> Result<()> {
     let CompareArgs { model, first, second, threshold, tuned_on, json } = args;
+    if let Some(value) = threshold.filter(|value| value.is_nan()) {
+        return Err(Error::input(format!("--threshold {value} is no distance"))
+            .help("squared L2 distances of normalised embeddings lie between 0 and 4"));
+    }
     let model = open(model)?;
     let (threshold, source) = match threshold {
         Some(value) => (*value, "--threshold".to_string()),

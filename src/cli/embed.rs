@@ -44,8 +44,9 @@ pub fn embed(args: &EmbedArgs, verbosity: Verbosity) -> Result<()> {
         Format::Csv => write_csv(output, &kept, &vectors, dim)?,
         Format::Npy => {
             let list = output.with_extension("images.csv");
-            write_list(&list, &kept)?;
+            // The large file first: where it has no room, nothing is left.
             write_npy(output, &vectors, dim)?;
+            write_list(&list, &kept)?;
             say(&format!("{}: the image of each row\n", list.display()))?;
         }
         Format::Safetensors => {

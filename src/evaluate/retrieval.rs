@@ -171,21 +171,26 @@ impl RetrievalSet {
     /// No query that has a match in the gallery.
     pub fn check(&self) -> Result<()> {
         let Some(identities) = &self.identities else { return Ok(()) };
-        let mut of_identity: HashMap<u32, usize> = HashMap::new();
-        self.gallery.iter().for_each(|i| *of_identity.entry(identities[*i]).or_insert(0) += 1);
-        let own: std::collections::HashSet<&usize> = self.gallery.iter().collect();
-        let has_match = |query: &&usize| {
-            let others = of_identity.get(&identities[**query]).copied().unwrap_or(0);
-            others > usize::from(own.contains(*query))
-        };
-        match self.queries.iter().find(has_match) {
-            Some(_) => Ok(()),
-            None => Err(Error::input(format!(
+        match self.matched(identities).contains(&true) {
+            true => Ok(()),
+            false => Err(Error::input(format!(
                 "none of the {} queries has an image of its identity in the gallery of {}",
                 self.queries.len(),
                 self.gallery.len()
             ))),
         }
+    }
+
+    /// Of each query, whether the gallery has an image of its identity besides itself.
+    fn matched(&self, identities: &[u32]) -> Vec<bool> {
+        let mut of_identity: HashMap<u32, usize> = HashMap::new();
+        self.gallery.iter().for_each(|i| *of_identity.entry(identities[*i]).or_insert(0) += 1);
+        let own: std::collections::HashSet<&usize> = self.gallery.iter().collect();
+        let has_match = |query: &usize| {
+            let images = of_identity.get(&identities[*query]).copied().unwrap_or(0);
+            images > usize::from(own.contains(query))
+        };
+        self.queries.iter().map(has_match).collect()
     }
 
     /// `120 queries in a gallery of 900`
@@ -267,15 +272,10 @@ impl RetrievalSet {
     /// Recall@1, 5, 10 as far as there are hits, over the queries that have a match in the gallery.
     fn recalls(&self, hits: &Hits) -> Vec<Number> {
         let Some(identities) = &self.identities else { return Vec::new() };
-        let mut of_identity: HashMap<u32, usize> = HashMap::new();
-        self.gallery.iter().for_each(|i| *of_identity.entry(identities[*i]).or_insert(0) += 1);
-        let own: std::collections::HashSet<&usize> = self.gallery.iter().collect();
+        let matched = self.matched(identities);
         // The rank, from 0, of the first match of each query that has one.
         let first: Vec<Option<usize>> = (self.queries.iter().enumerate())
-            .filter(|(_, image)| {
-                let others = of_identity.get(&identities[**image]).copied().unwrap_or(0);
-                others > usize::from(own.contains(image))
-            })
+            .filter(|(query, _)| matched[*query])
             .map(|(query, image)| {
                 let same = |hit: u32| identities[self.gallery[hit as usize]] == identities[*image];
                 hits.of(query).position(|(hit, _)| same(hit))

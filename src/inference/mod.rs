@@ -152,7 +152,7 @@ pub fn options(plan: &Plan, mirror: bool, on_corrupt: OnCorrupt) -> Options {
 pub fn plan_of(run: &Path, settings: &[String]) -> Result<Plan> {
     let file = run.join("config.toml");
     if !file.is_file() {
-        let what = if run.is_dir() { "is no run folder" } else { "is not there" };
+        let what = if run.exists() { "is no run folder" } else { "is not there" };
         return Err(Error::input(format!("{} {what}", run.display()))
             .help("give a folder that a training made: it holds config.toml and checkpoints/"));
     }
