@@ -28,7 +28,7 @@ fn top_k(criterion: &mut Criterion) {
             let id = BenchmarkId::new(metric.as_str(), format!("{height}x{width}"));
             group.bench_function(id, |bencher| {
                 bencher.iter(|| {
-                    top_k_in_blocks(queries, gallery, 10, metric, None, &|_, _| {}, blocks)
+                    top_k_in_blocks(queries, gallery, 10, metric, None, &|_, _| true, blocks)
                 });
             });
         }

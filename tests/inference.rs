@@ -149,6 +149,13 @@ fn a_search_names_the_nearest_and_draws_them() {
     let sheet = image::open(tiny.path("found.png")).unwrap();
     assert!(sheet.width() > 4 * 112 && sheet.height() > 112);
 
+    // So few images an index finds all of.
+    let found = std::fs::read(tiny.path("found.json")).unwrap();
+    let by_index = [&args[..], &["--output", "index.json", "--index", "hnsw"]].concat();
+    let said = tiny.run(&by_index).exits(0);
+    assert!(said.stdout.contains("the index finds 100.00 % of the true 3 best (of 1 queries)"));
+    assert_eq!(std::fs::read(tiny.path("index.json")).unwrap(), found);
+
     tiny.run(&[&args[..], &["--output", "found.txt"]].concat()).exits(2).says(&["no .json file"]);
     let zero = ["search", "run", "--gallery", &faces, "--query", &query, "--top-k", "0"];
     tiny.run(&[&zero[..], &["--output", "z.json"]].concat()).exits(2).says(&["--top-k is 0"]);
@@ -165,18 +172,23 @@ fn all_checkpoints_make_one_table_with_the_best_marked() {
             "checkpoint.weights_every_epochs=1",
             "--set",
             "evaluate.sets.near.kind=retrieval",
+            "--set",
+            "evaluate.sets.index.kind=retrieval",
+            "--set",
+            "evaluate.sets.index.index=hnsw",
         ],
     );
     tiny.succeed(&["eval", "run", "--checkpoint", "all"]);
     let rows = csv(&run.join("eval-all.csv"));
-    assert_eq!(rows[0][..4], ["epoch", "checkpoint", "loss", "near/recall@1"]);
+    assert_eq!(rows[0][..3], ["epoch", "checkpoint", "loss"]);
+    let near = rows[0].iter().position(|name| name == "near/recall@1").unwrap();
     assert!(rows[0].contains(&"unseen/accuracy".to_string()), "{:?}", rows[0]);
     let epochs: Vec<&str> = rows[1..].iter().map(|row| row[0].as_str()).collect();
     assert_eq!(epochs, ["1", "2", "3"], "weights kept of every epoch, each once");
     assert!(rows[3][1].contains("latest"), "{:?}", rows[3]);
     let best: Vec<usize> =
         (1..rows.len()).filter(|row| rows[*row].last().unwrap() == "*").collect();
-    let value = |row: usize| rows[row][3].parse::<f64>().unwrap();
+    let value = |row: usize| rows[row][near].parse::<f64>().unwrap();
     assert_eq!(best.len(), 1);
     assert!((1..rows.len()).all(|row| value(row) <= value(best[0])));
     let losses = csv(&run.join("epochs.csv"));
@@ -197,12 +209,18 @@ fn all_checkpoints_make_one_table_with_the_best_marked() {
         }
     }
     let metrics = csv(&run.join("eval.csv"));
-    let of = |metric: &str| {
-        let row = metrics.iter().rfind(|row| row[2] == "near" && row[3] == metric);
+    let of_set = |set: &str, metric: &str| {
+        let row = metrics.iter().rfind(|row| row[2] == set && row[3] == metric);
         row.unwrap_or_else(|| panic!("no {metric}"))[4].parse::<f64>().unwrap()
     };
+    let of = |metric: &str| of_set("near", metric);
     for metric in ["recall@1", "recall@5", "recall@10", "precision@1", "map", "map@r", "cmc@1"] {
         assert!((0.0..=1.0).contains(&of(metric)), "{metric}");
     }
     assert_eq!(of("recall@1"), of("cmc@1"));
+    // Of 16 images an index misses none, so that what it scores is what the exact search does.
+    assert_eq!(of_set("index", "index_recall@10"), 1.0);
+    for metric in ["recall@1", "recall@5", "recall@10"] {
+        assert_eq!(of_set("index", metric), of(metric), "{metric}");
+    }
 }

@@ -11,7 +11,9 @@ use std::collections::BTreeMap;
 
 mod common;
 
-fn silent(_: usize, _: usize) {}
+fn silent(_: usize, _: usize) -> bool {
+    true
+}
 
 /// SplitMix64's output function.
 fn mix(word: u64) -> u64 {

@@ -91,7 +91,8 @@ fn a_checkpoint_then_all_of_them() {
 
     let all = ["--checkpoint", "all", "--top-k", "5"];
     let all = Ended::of(&mut submit(&tiny, Some(&server), &all)).exits(1);
-    assert!(all.stderr.contains("latest is epoch-0003: submitted once"), "{all:?}");
+    let same = "epoch-0003 latest min-loss are the same: submitted once";
+    assert!(all.stderr.contains(same), "{all:?}");
     assert!(all.stderr.contains("1 of 3 answers hold no accuracy"), "{all:?}");
     assert!(all.stdout.contains("epoch-0001 (epoch 1): accuracy 0.25"), "{all:?}");
     assert!(all.stdout.contains("epoch-0002 (epoch 2): no accuracy: the answer is no JSON"));
@@ -101,6 +102,25 @@ fn a_checkpoint_then_all_of_them() {
     assert_eq!(column(&table, "accuracy"), ["0.75", "0.25", ""]);
     let said = format!("{dry:?}{one:?}{all:?}{}", std::fs::read_to_string(table).unwrap());
     assert!(!said.contains(TOKEN));
+}
+
+#[test]
+fn weights_without_a_checkpoint_are_submitted_too() {
+    let tiny = Tiny::new();
+    let run = tiny.train("run", &["--set", "checkpoint.weights_every_epochs=1"]);
+    let faces = tiny.path("datasets/*/test/*/*.jpg").display().to_string();
+    let args = ["submit", "run", "--dry-run", "--checkpoint", "all", "--set", "submit.group_name=us"];
+    tiny.succeed(&[&args[..], &["--query", &faces, "--gallery", &faces]].concat());
+    let body = |name: &str| {
+        let path = run.join("submissions").join(name);
+        std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    };
+    // The last epoch has a checkpoint, which holds the same as the copy.
+    assert_ne!(body("epoch-0001.json"), body("latest.json"));
+    assert!(!body("epoch-0002.json").is_empty());
+    // Of one that has no folder of its own, by its number.
+    let one = ["embed", "run", "--checkpoint", "1", "--images", &faces, "--output", "e.csv"];
+    tiny.succeed(&one);
 }
 
 #[test]

@@ -2,11 +2,10 @@
 
 use super::args::EvalArgs;
 use super::{request, say};
-use crate::checkpoint::{self, Name};
 use crate::config::{Loaded, load};
 use crate::evaluate::verification::UNRESOLVED;
 use crate::evaluate::{eval_csv, summary};
-use crate::inference::{checkpoint_name, network_of, network_with, plan_of};
+use crate::inference::{Kept, checkpoint_name, plan_of};
 use crate::plan::Plan;
 use crate::record::{RunDir, Verbosity};
 use crate::train::evaluation::{Evaluation, Scored};
@@ -14,7 +13,7 @@ use crate::train::model::Model;
 use crate::train::session::prepare_evaluation;
 use crate::train::signals::StopFlag;
 use crate::{Error, Result};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Columns of `--checkpoint all`, beside a run's other files.
 const SUMMARY: &str = "eval-all.csv";
@@ -100,25 +99,26 @@ fn of_run(
     // A training that goes on writes scores of its own: held until the last file is written.
     let _held = scores.then(|| RunDir::open(run)).transpose()?;
     let all = which == "all";
-    let sources = match all {
-        true => every(run)?,
-        false => vec![one(run, which)?],
+    let kept = match all {
+        true => Kept::every(run)?,
+        false => vec![Kept::one(run, checkpoint_name(which)?)?],
     };
     let stop = StopFlag::listen()?;
     let mut evaluation = sets_of(&plan, verbosity, &stop)?;
     evaluation.scores = scores.then(|| run.to_path_buf());
     let mut rows = Vec::new();
-    for Source { names, place } in sources {
-        let (model, epoch) = place.model(&plan)?;
-        let scored = evaluation.run(&model, &names[0], epoch, &stop)?;
-        for name in &names {
+    for weights in kept {
+        let (model, _) = weights.network(&plan)?;
+        let (names, epoch) = (&weights.names, weights.epoch);
+        let scored = evaluation.run(&model, &names[0].to_string(), epoch, &stop)?;
+        for name in names {
             for result in &scored {
-                let result = Scored { checkpoint: name.clone(), ..result.clone() };
-                evaluation.write_detail(epoch, name, &result.set, &result.detail)?;
+                let result = Scored { checkpoint: name.to_string(), ..result.clone() };
+                evaluation.write_detail(epoch, &result.checkpoint, &result.set, &result.detail)?;
                 sink.take(&result)?;
             }
         }
-        rows.push(summary::Row::new(epoch, &names.join(" "), &scored));
+        rows.push(summary::Row::new(epoch, &weights.all_names(), &scored));
     }
     if all {
         let path = run.join(SUMMARY);
@@ -126,104 +126,4 @@ fn of_run(
         say(&format!("{}\n", path.display()))?;
     }
     Ok(())
-}
-
-/// Weights of a run under all of their names.
-struct Source {
-    names: Vec<String>,
-    place: Place,
-}
-
-enum Place {
-    /// A checkpoint folder.
-    Checkpoint(PathBuf),
-    /// A copy of the weights alone, its epoch, and the classes of its loss.
-    Weights(PathBuf, u64, usize),
-}
-
-impl Place {
-    fn path(&self) -> &Path {
-        match self {
-            Place::Checkpoint(path) | Place::Weights(path, _, _) => path,
-        }
-    }
-
-    /// The network with these weights, and their epoch.
-    fn model(&self, plan: &Plan) -> Result<(Model, u64)> {
-        match self {
-            Place::Checkpoint(folder) => {
-                let (model, state) = network_of(plan, folder)?;
-                Ok((model, state.epoch))
-            }
-            Place::Weights(file, epoch, classes) => {
-                let weights = checkpoint::read_weights(file)?;
-                Ok((network_with(plan, file, &weights, *classes)?, *epoch))
-            }
-        }
-    }
-}
-
-fn one(run: &Path, which: &str) -> Result<Source> {
-    let name = checkpoint_name(which)?;
-    match (checkpoint::find(run, name), name) {
-        (Ok(folder), _) => {
-            Ok(Source { names: vec![name.to_string()], place: Place::Checkpoint(folder) })
-        }
-        (Err(error), Name::Epoch(epoch)) => {
-            let copy = weights(run).into_iter().find(|(number, _)| *number == epoch);
-            let (_, path) = copy.ok_or(error)?;
-            let place = Place::Weights(path, epoch, classes(run)?);
-            Ok(Source { names: vec![name.to_string()], place })
-        }
-        (Err(error), _) => Err(error),
-    }
-}
-
-/// Everything that is kept, each once, in the order of epochs.
-fn every(run: &Path) -> Result<Vec<Source>> {
-    let mut sources: Vec<Source> = Vec::new();
-    for (name, path) in checkpoint::list(run) {
-        match sources.iter_mut().find(|source| source.place.path() == path) {
-            Some(source) => source.names.push(name.to_string()),
-            None => sources
-                .push(Source { names: vec![name.to_string()], place: Place::Checkpoint(path) }),
-        }
-    }
-    let mut dated = Vec::new();
-    for source in sources {
-        dated.push((checkpoint::read_state(source.place.path())?.epoch, source));
-    }
-    for (epoch, path) in weights(run) {
-        if dated.iter().all(|(known, _)| *known != epoch) {
-            let names = vec![Name::Epoch(epoch).to_string()];
-            let place = Place::Weights(path, epoch, classes(run)?);
-            dated.push((epoch, Source { names, place }));
-        }
-    }
-    dated.sort_by_key(|(epoch, _)| *epoch);
-    if dated.is_empty() {
-        return Err(Error::input(format!("{} has no checkpoint", run.display())));
-    }
-    Ok(dated.into_iter().map(|(_, source)| source).collect())
-}
-
-/// The number of classes that a run trains on, which a copy of the weights alone does not state.
-fn classes(run: &Path) -> Result<usize> {
-    let state = checkpoint::read_state(&checkpoint::find(run, Name::Latest)?)?;
-    Ok(state.labels.names.len())
-}
-
-/// Copies of the weights alone: epoch and file.
-fn weights(run: &Path) -> Vec<(u64, PathBuf)> {
-    let entries = std::fs::read_dir(run.join("weights")).into_iter().flatten().flatten();
-    let epoch = |path: PathBuf| {
-        let stem = path.file_name()?.to_str()?.strip_suffix(".safetensors")?.to_string();
-        match Name::parse(&stem)? {
-            Name::Epoch(epoch) => Some((epoch, path)),
-            _ => None,
-        }
-    };
-    let mut found: Vec<_> = entries.filter_map(|entry| epoch(entry.path())).collect();
-    found.sort();
-    found
 }

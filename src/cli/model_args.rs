@@ -2,6 +2,7 @@
 
 use super::args::Settings;
 use crate::evaluate::Flip;
+use crate::evaluate::retrieval::Index;
 use crate::retrieval::Metric;
 use clap::Args;
 use std::path::PathBuf;
@@ -96,6 +97,10 @@ pub struct SearchArgs {
     /// cosine or euclidean.
     #[arg(long, default_value = "cosine", value_parser = metric)]
     pub metric: Metric,
+    /// exact, or hnsw: an approximate index, for galleries of millions; its recall against the exact
+    /// search is said.
+    #[arg(long, default_value = "exact", value_parser = index)]
+    pub index: Index,
     /// {query file: [gallery files, best first]}
     #[arg(long, value_name = "FILE.json")]
     pub output: PathBuf,
@@ -141,6 +146,11 @@ pub struct SubmitArgs {
 pub(super) fn metric(text: &str) -> Result<Metric, String> {
     let known = Metric::ALL.iter().copied().find(|metric| metric.as_str() == text);
     known.ok_or_else(|| "it is cosine or euclidean".to_string())
+}
+
+fn index(text: &str) -> Result<Index, String> {
+    let known = Index::ALL.iter().copied().find(|index| index.as_str() == text);
+    known.ok_or_else(|| "it is exact or hnsw".to_string())
 }
 
 #[derive(Debug, Args)]

@@ -7,10 +7,14 @@ use super::progress::Counter;
 use super::say;
 use crate::data::OnCorrupt;
 use crate::evaluate::rankings;
+use crate::evaluate::retrieval::{INDEX_SAMPLE, Index};
 use crate::inference::Model;
 use crate::plot::hits::{self, Row};
 use crate::record::Verbosity;
-use crate::retrieval::{Hits, Matrix, Metric, top_k};
+use crate::retrieval::{
+    ApproximateIndex, Hits, IndexRecall, IndexSettings, Matrix, Metric, Progress, top_k,
+};
+use crate::train::signals::StopFlag;
 use crate::{Error, Result};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -19,8 +23,17 @@ use std::path::{Path, PathBuf};
 const SHEET_ROWS: usize = 40;
 
 pub fn search(args: &SearchArgs, verbosity: Verbosity) -> Result<()> {
-    let SearchArgs { model, gallery, query, top_k, metric, output, contact_sheet, skip_broken } =
-        args;
+    let SearchArgs {
+        model,
+        gallery,
+        query,
+        top_k,
+        metric,
+        index,
+        output,
+        contact_sheet,
+        skip_broken,
+    } = args;
     if output.extension().is_none_or(|extension| extension != "json") {
         return Err(Error::input(format!("--output {} is no .json file", output.display())));
     }
@@ -33,7 +46,8 @@ pub fn search(args: &SearchArgs, verbosity: Verbosity) -> Result<()> {
     let (queries, gallery) = (images("--query", query)?, images("--gallery", gallery)?);
     let model = open(model)?;
     let corrupt = if *skip_broken { OnCorrupt::Skip } else { OnCorrupt::Error };
-    let found = ranking(&model, queries, gallery, *top_k, *metric, corrupt, verbosity)?;
+    let wanted = Wanted { k: *top_k, metric: *metric, index: *index, corrupt };
+    let found = ranking(&model, queries, gallery, wanted, verbosity)?;
     write_json(output, &found)?;
     let rows: Vec<Row> = (0..found.queries.len().min(SHEET_ROWS))
         .map(|query| {
@@ -52,9 +66,16 @@ pub fn search(args: &SearchArgs, verbosity: Verbosity) -> Result<()> {
         true => format!(" of the first {SHEET_ROWS} queries"),
         false => String::new(),
     };
+    let approximate = found.recall.map_or(String::new(), |recall| {
+        let IndexRecall { queries, k, overlap } = recall;
+        format!(
+            "the index finds {:.2} % of the true {k} best (of {queries} queries)\n",
+            100.0 * overlap
+        )
+    });
     say(&format!(
-        "{}: the {} best of {gallery} images for each of {queries} queries\n{}: the contact \
-         sheet{shown}\n",
+        "{}: the {} best of {gallery} images for each of {queries} queries\n{approximate}{}: the \
+         contact sheet{shown}\n",
         output.display(),
         found.hits.k,
         sheet.display()
@@ -66,9 +87,20 @@ pub struct Found {
     pub queries: Vec<PathBuf>,
     pub gallery: Vec<PathBuf>,
     pub hits: Hits,
+    /// Of an approximate index.
+    pub recall: Option<IndexRecall>,
 }
 
-/// Embeds both sides, each file once, and searches exactly. A query that is in the gallery is not its
+/// What is searched for, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    pub k: usize,
+    pub metric: Metric,
+    pub index: Index,
+    pub corrupt: OnCorrupt,
+}
+
+/// Embeds both sides, each file once, and searches. A query that is in the gallery is not its
 /// own hit.
 ///
 /// # Errors
@@ -77,11 +109,10 @@ pub fn ranking(
     model: &Model,
     queries: Vec<PathBuf>,
     gallery: Vec<PathBuf>,
-    k: usize,
-    metric: Metric,
-    corrupt: OnCorrupt,
+    wanted: Wanted,
     verbosity: Verbosity,
 ) -> Result<Found> {
+    let Wanted { k, metric, index, corrupt } = wanted;
     let mut files = queries.clone();
     let of_query: HashMap<PathBuf, usize> =
         queries.iter().enumerate().map(|(at, path)| (path.clone(), at)).collect();
@@ -104,12 +135,35 @@ pub fn ranking(
         gallery.iter().enumerate().map(|(at, path)| (path, at as u32)).collect();
     let own: Vec<Option<u32>> = queries.iter().map(|path| place.get(path).copied()).collect();
     let counter = Counter::new("searching", verbosity == Verbosity::Quiet);
-    let progress = |done, total| counter.set(done, total);
-    let (queries_matrix, gallery_matrix) =
-        (Matrix::new(&query_rows, dim)?, Matrix::new(&gallery_rows, dim)?);
-    let hits = top_k(queries_matrix, gallery_matrix, k, metric, Some(&own), &progress);
+    let stop = StopFlag::listen()?;
+    let progress = |done, total| {
+        counter.set(done, total);
+        !stop.is_set()
+    };
+    let (from, among) = (Matrix::new(&query_rows, dim)?, Matrix::new(&gallery_rows, dim)?);
+    let result = match index {
+        Index::Exact => top_k(from, among, k, metric, Some(&own), &progress).map(|h| (h, None)),
+        Index::Hnsw => by_index(from, among, k, metric, &own, &progress),
+    };
     counter.finish();
-    Ok(Found { hits: hits?, queries, gallery })
+    let (hits, recall) = result?;
+    Ok(Found { hits, recall, queries, gallery })
+}
+
+/// By an approximate index, and how much of the exact search it finds.
+fn by_index(
+    queries: Matrix<'_>,
+    gallery: Matrix<'_>,
+    k: usize,
+    metric: Metric,
+    own: &[Option<u32>],
+    progress: Progress<'_>,
+) -> Result<(Hits, Option<IndexRecall>)> {
+    let settings = IndexSettings::default();
+    let index = ApproximateIndex::build(gallery, metric, &settings, progress)?;
+    let hits = index.search(queries, k, Some(own), progress)?;
+    let recall = index.recall_against_exact(queries, INDEX_SAMPLE, k, Some(own), progress)?;
+    Ok((hits, Some(recall)))
 }
 
 /// `{query file: [gallery files, best first]}`

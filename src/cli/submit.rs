@@ -3,10 +3,10 @@
 use super::args::SubmitArgs;
 use super::images::images;
 use super::say;
-use super::search::{Found, ranking};
-use crate::checkpoint::{self, Name};
+use super::search::{Found, Wanted, ranking};
 use crate::data::OnCorrupt;
-use crate::inference::{Model, checkpoint_name, plan_of};
+use crate::evaluate::retrieval::Index;
+use crate::inference::{Kept, Model, checkpoint_name, plan_of};
 use crate::record::Verbosity;
 use crate::submit::{ACCURACY_FILE, Client, Named, Outcome, Submission, Submissions, body, names};
 use crate::train::signals::StopFlag;
@@ -38,20 +38,25 @@ pub fn submit(args: &SubmitArgs, verbosity: Verbosity) -> Result<()> {
         let size = gallery.len();
         eprintln!("--top-k {top_k}: the gallery has {size} images, each query gets no more");
     }
-    let checkpoints = checkpoints(run, checkpoint.as_deref())?;
+    let all = kept(run, checkpoint.as_deref())?;
     let submissions = Submissions::open(run)?;
     let stop = StopFlag::listen()?;
     let tell = |text: &str| eprintln!("{text}");
-    let (count, mut unusable) = (checkpoints.len(), 0);
-    for (number, (name, folder)) in checkpoints.into_iter().enumerate() {
-        let model = Model::load(run, plan_of(run, &sets)?, (name, folder))?;
+    let (count, mut unusable) = (all.len(), 0);
+    for (number, kept) in all.iter().enumerate() {
+        let model = Model::load(run, plan_of(run, &sets)?, kept)?;
         let (name, epoch) = (model.checkpoint.clone(), model.epoch);
         if count > 1 && !quiet {
             eprintln!("{name} (epoch {epoch}), {} of {count}", number + 1);
         }
         let (queries, gallery) = (queries.clone(), gallery.clone());
-        let corrupt = OnCorrupt::Error;
-        let found = ranking(&model, queries, gallery, *top_k, *metric, corrupt, verbosity)?;
+        let wanted = Wanted {
+            k: *top_k,
+            metric: *metric,
+            index: Index::Exact,
+            corrupt: OnCorrupt::Error,
+        };
+        let found = ranking(&model, queries, gallery, wanted, verbosity)?;
         let body = body(&config, &named.results(&found))?;
         let submission = Submission { epoch, checkpoint: &name, body: &body };
         let Some(client) = &client else {
@@ -124,24 +129,16 @@ impl Names {
     }
 }
 
-/// The checkpoints that are meant. Of all, names of the same one count once, the epoch's number
-/// first; in the order of the epochs.
-fn checkpoints(run: &Path, which: Option<&str>) -> Result<Vec<(Name, PathBuf)>> {
-    if which != Some("all") {
-        let name = checkpoint_name(which.unwrap_or("min-loss"))?;
-        return Ok(vec![(name, checkpoint::find(run, name)?)]);
-    }
-    let mut found: Vec<(u64, Name, PathBuf)> = Vec::new();
-    // Backwards: `latest` and `min-loss` come first.
-    for (name, folder) in checkpoint::list(run).into_iter().rev() {
-        match found.iter().find(|(_, _, known)| *known == folder) {
-            Some((_, known, _)) => eprintln!("{name} is {known}: submitted once"),
-            None => found.push((checkpoint::read_state(&folder)?.epoch, name, folder)),
+/// The weights that are meant. Of all, names of the same ones count once.
+fn kept(run: &Path, which: Option<&str>) -> Result<Vec<Kept>> {
+    match which {
+        Some("all") => {
+            let all = Kept::every(run)?;
+            for kept in all.iter().filter(|kept| kept.names.len() > 1) {
+                eprintln!("{} are the same: submitted once", kept.all_names());
+            }
+            Ok(all)
         }
+        name => Ok(vec![Kept::one(run, checkpoint_name(name.unwrap_or("min-loss"))?)?]),
     }
-    if found.is_empty() {
-        checkpoint::find(run, Name::Latest)?;
-    }
-    found.sort();
-    Ok(found.into_iter().map(|(_, name, folder)| (name, folder)).collect())
 }

@@ -8,15 +8,15 @@ use super::verification::Metric as Number;
 use crate::config::DatasetPath;
 use crate::data::{Dataset, Image, Splits};
 use crate::retrieval::{
-    ApproximateIndex, Hits, IndexSettings, Matrix, Metric, Relevance, RetrievalOptions, evaluate,
-    top_k,
+    ApproximateIndex, Hits, IndexSettings, Matrix, Metric, Progress, Relevance, RetrievalOptions,
+    evaluate, top_k,
 };
 use crate::{Error, Result};
 use std::collections::HashMap;
 use std::path::Path;
 
 /// Queries that are also searched exactly where an approximate index is asked for.
-const INDEX_SAMPLE: usize = 1000;
+pub const INDEX_SAMPLE: usize = 1000;
 
 crate::config_choice! {
     /// A part of the data to search in.
@@ -204,8 +204,9 @@ impl RetrievalSet {
     /// `vectors`: a row of `dim` values per image.
     ///
     /// # Errors
-    /// An embedding that has no direction, or is not finite, naming its image.
-    pub fn score(&self, vectors: &[f32], dim: usize) -> Result<Outcome> {
+    /// An embedding that has no direction, or is not finite, naming its image; `Stopped` where
+    /// `progress` says so.
+    pub fn score(&self, vectors: &[f32], dim: usize, progress: Progress<'_>) -> Result<Outcome> {
         for (row, image) in vectors.chunks(dim).zip(&self.images) {
             let norm = row.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>();
             if !norm.is_finite() {
@@ -226,12 +227,12 @@ impl RetrievalSet {
             self.gallery.iter().enumerate().map(|(at, image)| (*image, at as u32)).collect();
         let own: Vec<Option<u32>> = self.queries.iter().map(|i| place.get(i).copied()).collect();
         if self.index == Index::Hnsw {
-            return self.approximate(queries, gallery, &own);
+            return self.approximate(queries, gallery, &own, progress);
         }
         match &self.identities {
             None => {
                 let hits =
-                    top_k(queries, gallery, self.top_k, self.metric, Some(&own), &|_, _| ())?;
+                    top_k(queries, gallery, self.top_k, self.metric, Some(&own), progress)?;
                 Ok(Outcome { metrics: Vec::new(), detail: Detail::Ranking(hits) })
             }
             Some(identities) => {
@@ -245,7 +246,7 @@ impl RetrievalSet {
                     ..RetrievalOptions::default()
                 };
                 let (result, hits) =
-                    evaluate(queries, gallery, relevance, Some(&own), &options, &|_, _| ())?;
+                    evaluate(queries, gallery, relevance, Some(&own), &options, progress)?;
                 Ok(Outcome { metrics: result.metrics(), detail: Detail::Ranking(hits) })
             }
         }
@@ -257,13 +258,13 @@ impl RetrievalSet {
         queries: Matrix<'_>,
         gallery: Matrix<'_>,
         own: &[Option<u32>],
+        progress: Progress<'_>,
     ) -> Result<Outcome> {
-        let quiet: &(dyn Fn(usize, usize) + Sync) = &|_, _| ();
         let settings = IndexSettings::default();
-        let index = ApproximateIndex::build(gallery, self.metric, &settings, quiet)?;
-        let hits = index.search(queries, self.top_k, Some(own), quiet)?;
+        let index = ApproximateIndex::build(gallery, self.metric, &settings, progress)?;
+        let hits = index.search(queries, self.top_k, Some(own), progress)?;
         let recall =
-            index.recall_against_exact(queries, INDEX_SAMPLE, self.top_k, Some(own), quiet)?;
+            index.recall_against_exact(queries, INDEX_SAMPLE, self.top_k, Some(own), progress)?;
         let mut metrics = self.recalls(&hits);
         metrics.push(Number::new(format!("index_recall@{}", recall.k), recall.overlap, None));
         Ok(Outcome { metrics, detail: Detail::Ranking(hits) })

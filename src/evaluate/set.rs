@@ -6,7 +6,7 @@ use super::verification::{Metric, score};
 use super::{Flip, merge_flip, squared_distances};
 use crate::data::Image;
 use crate::inference::Embeddings;
-use crate::retrieval::Hits;
+use crate::retrieval::{Hits, Progress};
 use crate::{Error, Result};
 use std::collections::HashMap;
 
@@ -91,8 +91,14 @@ impl EvaluationSet {
     /// `embeddings`: a row per image.
     ///
     /// # Errors
-    /// An embedding that can't be normalised, naming its image; a set that can't be scored.
-    pub fn score(&self, embeddings: &Embeddings, flip: Flip) -> Result<Outcome> {
+    /// An embedding that can't be normalised, naming its image; a set that can't be scored; `Stopped`
+    /// where `progress` of a search says so.
+    pub fn score(
+        &self,
+        embeddings: &Embeddings,
+        flip: Flip,
+        progress: Progress<'_>,
+    ) -> Result<Outcome> {
         let Embeddings { dim, image, mirrored, broken: _ } = embeddings;
         let merged = merge_flip(image, mirrored, *dim, flip);
         let dim = if flip == Flip::Concat { 2 * dim } else { *dim };
@@ -102,7 +108,7 @@ impl EvaluationSet {
                 let metrics = score(&distances, pairs)?.metrics();
                 Ok(Outcome { metrics, detail: Detail::Distances(distances) })
             }
-            EvaluationSet::Retrieval(set) => set.score(&merged, dim),
+            EvaluationSet::Retrieval(set) => set.score(&merged, dim, progress),
         }
     }
 }
@@ -116,6 +122,7 @@ pub fn score_all(
     sets: &[(String, EvaluationSet)],
     flip: Flip,
     embed: impl FnOnce(&[Image]) -> Result<Embeddings>,
+    progress: Progress<'_>,
 ) -> Result<Vec<Outcome>> {
     let mut index: HashMap<&Image, usize> = HashMap::new();
     let mut images: Vec<Image> = Vec::new();
@@ -135,8 +142,8 @@ pub fn score_all(
     let score = |((name, set), rows): (&(String, EvaluationSet), &Vec<usize>)| {
         let whole = rows.len() == images.len() && rows.iter().copied().eq(0..rows.len());
         let outcome = match whole {
-            true => set.score(&embeddings, flip),
-            false => set.score(&embeddings.select(rows), flip),
+            true => set.score(&embeddings, flip, progress),
+            false => set.score(&embeddings.select(rows), flip, progress),
         };
         outcome.map_err(|error| of_set(name, error))
     };
@@ -184,7 +191,7 @@ mod tests {
     #[test]
     fn the_mirror_image_counts_where_asked() {
         let set = pairs(&[("0-a", "20-a", true), ("0-a", "80-b", false)]);
-        let score = |flip| set.score(&degrees(set.images()), flip).unwrap();
+        let score = |flip| set.score(&degrees(set.images()), flip, &|_, _| true).unwrap();
         let plain = score(Flip::None);
         assert_eq!(metric(&plain, "accuracy"), 1.0);
         assert!((0.1..0.14).contains(&metric(&plain, "threshold")));
@@ -200,12 +207,13 @@ mod tests {
             ("x".to_string(), pairs(&[("0-a", "20-a", true), ("0-a", "80-b", false)])),
             ("y".to_string(), pairs(&[("80-b", "70-b", true), ("20-a", "80-b", false)])),
         ];
-        let together = score_all(&sets, Flip::None, |images| {
+        let embed = |images: &[Image]| {
             assert_eq!(images.len(), 4);
             Ok(degrees(images))
-        });
+        };
+        let together = score_all(&sets, Flip::None, embed, &|_, _| true);
         for ((_, set), outcome) in sets.iter().zip(together.unwrap()) {
-            let alone = set.score(&degrees(set.images()), Flip::None).unwrap();
+            let alone = set.score(&degrees(set.images()), Flip::None, &|_, _| true).unwrap();
             assert_eq!(outcome.metrics, alone.metrics);
             match (outcome.detail, alone.detail) {
                 (Detail::Distances(together), Detail::Distances(alone)) => {
@@ -221,7 +229,7 @@ mod tests {
         let set = pairs(&[("0-a", "1-a", true)]);
         assert!(set.check().unwrap_err().to_string().contains("0 impostor pairs"));
         let sets = [("few".to_string(), set)];
-        let error = score_all(&sets, Flip::None, |images| Ok(degrees(images))).unwrap_err();
+        let error = score_all(&sets, Flip::None, |images| Ok(degrees(images)), &|_, _| true).unwrap_err();
         assert!(error.to_string().starts_with("evaluate.sets.few: "), "{error}");
     }
 }

@@ -8,9 +8,11 @@
 //! ```
 
 pub mod embedding;
+mod kept;
 mod threshold;
 
 pub use embedding::{Embeddings, Options};
+pub use kept::Kept;
 pub use threshold::Threshold;
 
 use crate::checkpoint::{self, Labels, Name};
@@ -62,27 +64,27 @@ impl Model {
         let run = run.as_ref();
         // First, for a folder that is no run's is told as such here.
         let plan = plan_of(run, settings)?;
-        let folder = match checkpoint {
-            Some(name) => (name, checkpoint::find(run, name)?),
-            None => best(run)?,
+        let kept = match checkpoint {
+            Some(name) => Kept::one(run, name)?,
+            None => Kept::best(run)?,
         };
-        Model::load(run, plan, folder)
+        Model::load(run, plan, &kept)
     }
 
-    /// A checkpoint of `run` under a plan that [`plan_of`] made.
+    /// Weights of `run` under a plan that [`plan_of`] made.
     ///
     /// # Errors
     /// A damaged checkpoint, or one of another network.
-    pub fn load(run: &Path, plan: Plan, (name, folder): (Name, PathBuf)) -> Result<Model> {
-        let (network, state) = network_of(&plan, &folder)?;
+    pub fn load(run: &Path, plan: Plan, kept: &Kept) -> Result<Model> {
+        let (network, labels) = kept.network(&plan)?;
         Ok(Model {
             network,
             preprocess: plan.experiment.preprocess.build(),
             plan,
-            labels: state.labels,
+            labels,
             run: run.to_path_buf(),
-            checkpoint: name.to_string(),
-            epoch: state.epoch,
+            checkpoint: kept.names[0].to_string(),
+            epoch: kept.epoch,
         })
     }
 
@@ -197,12 +199,4 @@ pub fn checkpoint_name(text: &str) -> Result<Name> {
         Error::input(format!("there is no checkpoint \"{text}\""))
             .help("use latest, min-loss or the number of an epoch")
     })
-}
-
-/// `min-loss`, or where there is none `latest`.
-fn best(run: &Path) -> Result<(Name, PathBuf)> {
-    match checkpoint::find(run, Name::MinLoss) {
-        Ok(folder) => Ok((Name::MinLoss, folder)),
-        Err(_) => Ok((Name::Latest, checkpoint::find(run, Name::Latest)?)),
-    }
 }

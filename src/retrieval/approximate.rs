@@ -5,7 +5,7 @@
 //! search. How many of the true hits are among them is measured:
 //! [`ApproximateIndex::recall_against_exact`].
 
-use super::blocks::{Progress, pool};
+use super::blocks::{Progress, pool, stopped};
 use super::matrix::Matrix;
 use super::space::{Side, Space};
 use super::topk::{
@@ -93,10 +93,10 @@ impl<'a> ApproximateIndex<'a> {
         let add = |row: usize| -> Result<()> {
             index.add(row as u64, &gallery.unit(row)).map_err(failed)?;
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-            if done.is_multiple_of(1000) || done == rows {
-                progress(done, rows);
+            match (done.is_multiple_of(1000) || done == rows) && !progress(done, rows) {
+                true => Err(stopped()),
+                false => Ok(()),
             }
-            Ok(())
         };
         // A single thread takes them in order, which rayon doesn't promise.
         match threads {
@@ -141,10 +141,11 @@ impl<'a> ApproximateIndex<'a> {
                 }
             }
             let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-            if done.is_multiple_of(100) || done == queries.rows() {
-                progress(done, queries.rows());
+            let due = done.is_multiple_of(100) || done == queries.rows();
+            match due && !progress(done, queries.rows()) {
+                true => Err(stopped()),
+                false => Ok(nearest),
             }
-            Ok(nearest)
         };
         let found: Vec<Nearest> = pool(self.threads)?
             .install(|| (0..queries.rows()).into_par_iter().map(find).collect::<Result<_>>())?;
@@ -173,7 +174,7 @@ impl<'a> ApproximateIndex<'a> {
         let own: Option<Vec<Option<u32>>> =
             own.map(|own| taken.iter().map(|row| own[*row]).collect());
         let queries = Matrix::new(&values, queries.dim())?;
-        let found = self.search(queries, k, own.as_deref(), &|_, _| {})?;
+        let found = self.search(queries, k, own.as_deref(), &|_, _| true)?;
         let exact = top_k(queries, self.gallery.rows, k, self.metric, own.as_deref(), progress)?;
         Ok(IndexRecall { queries: sample, k: exact.k, overlap: overlap(&found, &exact) })
     }
@@ -195,7 +196,9 @@ mod tests {
         (0..rows * dim).map(|_| draw.random_range(-1.0..1.0)).collect()
     }
 
-    fn silent(_: usize, _: usize) {}
+    fn silent(_: usize, _: usize) -> bool {
+        true
+    }
 
     #[test]
     fn most_hits_are_found_with_the_scores_of_the_exact_search() {

@@ -3,15 +3,20 @@
 use super::space::{Bounds, Packed, Space};
 use crate::torch::threads;
 use crate::{Error, Result};
-use ndarray::{ArrayView2, ArrayViewMut2, linalg::general_mat_mul};
+use gemm::Parallelism;
 use rayon::prelude::*;
 use std::sync::Mutex;
 
-/// Is told the queries that are done and all of them.
-pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
+/// Is told the queries that are done and all of them; false stops the search.
+pub type Progress<'a> = &'a crate::data::Progress<'a>;
+
+/// A search that its progress stopped.
+pub fn stopped() -> Error {
+    Error::stopped("stopped while the gallery was searched")
+}
 
 /// How much is held at a time. With D dimensions, T threads and k hits, beside the embeddings and
-/// the result: `4 (gallery D + T (queries D + queries gallery))` bytes of products and packed rows
+/// the result: `4 (2 gallery D + T (queries D + queries gallery))` bytes of products and packed rows
 /// and `8 wave (k + 1)` bytes of candidates, and 8 bytes for each embedding. No result depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Blocks {
@@ -46,6 +51,9 @@ struct Scratch {
 
 /// Calls `visit` for every query with each block of the gallery in turn, in the gallery's order.
 /// A query's state is made by `begin` and given to `end`, both in the queries' order for `end`.
+///
+/// # Errors
+/// `Stopped` where `progress` says so.
 pub fn for_each_block<S: Send>(
     space: &Space<'_>,
     blocks: Blocks,
@@ -59,7 +67,7 @@ pub fn for_each_block<S: Send>(
     let threads = pool.current_num_threads();
     let scratch: Vec<Mutex<Scratch>> = (0..threads).map(|_| Mutex::default()).collect();
     let block = |length: usize| length.max(1);
-    pool.install(|| {
+    pool.install(|| -> Result<()> {
         let mut packed = Packed::default();
         for wave in (0..queries).step_by(block(blocks.wave)) {
             let wave_end = queries.min(wave + block(blocks.wave));
@@ -70,6 +78,7 @@ pub fn for_each_block<S: Send>(
             for first in (0..gallery).step_by(block(blocks.gallery)) {
                 let width = block(blocks.gallery).min(gallery - first);
                 space.pack_gallery(first, first + width, &mut packed);
+                packed.turn(space.gallery.dim());
                 states.par_chunks_mut(height).enumerate().for_each(|(task, states)| {
                     let thread = rayon::current_thread_index().unwrap_or_default();
                     let mut scratch = match scratch[thread].lock() {
@@ -87,14 +96,16 @@ pub fn for_each_block<S: Send>(
                     }
                 });
                 let done = (wave_end - wave) as u128 * (first + width) as u128 / gallery as u128;
-                progress(wave + done as usize, queries);
+                if !progress(wave + done as usize, queries) {
+                    return Err(stopped());
+                }
             }
             for (query, state) in (wave..).zip(states) {
                 end(query, state);
             }
         }
-    });
-    Ok(())
+        Ok(())
+    })
 }
 
 pub fn pool(threads: usize) -> Result<rayon::ThreadPool> {
@@ -113,9 +124,34 @@ fn multiply(queries: &Packed, gallery: &Packed, dim: usize, products: &mut Vec<f
             *product = -half;
         }
     }
-    const FITS: &str = "packed rows";
-    let a = ArrayView2::from_shape((rows, dim), &queries.values).expect(FITS);
-    let b = ArrayView2::from_shape((width, dim), &gallery.values).expect(FITS);
-    let mut c = ArrayViewMut2::from_shape((rows, width), products.as_mut_slice()).expect(FITS);
-    general_mat_mul(1.0, &a, &b.t(), 1.0, &mut c);
+    let (a, b) = (&queries.values[..rows * dim], &gallery.columns[..width * dim]);
+    let (step, height) = (dim as isize, width as isize);
+    // SAFETY: column q of the destination (width x rows) begins at q * width in `products`; column d
+    // of the left side (width x dim) at d * width in `b`; column q of the right side (dim x rows) at
+    // q * dim in `a`. All within the slices, which do not overlap.
+    unsafe {
+        let to = products.as_mut_ptr();
+        let (left, right) = (b.as_ptr(), a.as_ptr());
+        gemm::gemm(
+            width,
+            rows,
+            dim,
+            to,
+            height,
+            1,
+            true,
+            left,
+            height,
+            1,
+            right,
+            step,
+            1,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            Parallelism::None,
+        );
+    }
 }

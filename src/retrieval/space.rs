@@ -60,6 +60,8 @@ impl<'a> Side<'a> {
 #[derive(Default)]
 pub struct Packed {
     pub values: Vec<f32>,
+    /// The same with a column for each dimension, after [`Packed::turn`].
+    pub columns: Vec<f32>,
     /// Half the squared norms; zeros for the cosine.
     pub half: Vec<f32>,
     /// Norms in float64; of the gallery only the largest is asked for.
@@ -67,6 +69,24 @@ pub struct Packed {
 }
 
 impl Packed {
+    /// Lays out `columns`, which a matrix product reads faster from where there are many rows.
+    pub fn turn(&mut self, dim: usize) {
+        const TILE: usize = 16;
+        let rows = self.half.len();
+        self.columns.resize(rows * dim, 0.0);
+        let (from, tile) = (&self.values, TILE * rows);
+        self.columns.par_chunks_mut(tile.max(1)).enumerate().for_each(|(number, columns)| {
+            let first = number * TILE;
+            for row in (0..rows).step_by(TILE) {
+                for (d, column) in columns.chunks_mut(rows).enumerate() {
+                    for (at, value) in column[row..rows.min(row + TILE)].iter_mut().enumerate() {
+                        *value = from[(row + at) * dim + first + d];
+                    }
+                }
+            }
+        });
+    }
+
     fn largest(&self) -> f64 {
         self.norms.iter().copied().fold(0.0, f64::max)
     }

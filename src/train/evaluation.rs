@@ -3,7 +3,7 @@
 use super::model::Model;
 use super::signals::StopFlag;
 use crate::cli::progress::Counter;
-use crate::data::{OnCorrupt, Preprocess};
+use crate::data::{Image, OnCorrupt, Preprocess};
 use crate::evaluate::{
     Detail, Evaluate, EvaluationSet, Flip, Metric, eval_csv, rankings, score_all, scores_csv,
 };
@@ -78,11 +78,18 @@ impl Evaluation {
             counter.set(done, total);
             !stop.is_set()
         };
-        let outcomes = score_all(&self.sets, flip, |images| {
+        let searching = Counter::new("searching", self.quiet);
+        let searched = |done, total| {
+            searching.set(done, total);
+            !stop.is_set()
+        };
+        let embed = |images: &[Image]| {
             let embedded = embedding::embed(model, &self.preprocess, images, options, &progress);
             counter.finish();
             embedded
-        });
+        };
+        let outcomes = score_all(&self.sets, flip, embed, &searched);
+        searching.finish();
         let outcomes = outcomes.map_err(|error| match error {
             Error::Stopped { help, .. } => {
                 Error::Stopped { message: "stopped during the evaluation".into(), help }
