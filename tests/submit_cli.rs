@@ -109,7 +109,8 @@ fn weights_without_a_checkpoint_are_submitted_too() {
     let tiny = Tiny::new();
     let run = tiny.train("run", &["--set", "checkpoint.weights_every_epochs=1"]);
     let faces = tiny.path("datasets/*/test/*/*.jpg").display().to_string();
-    let args = ["submit", "run", "--dry-run", "--checkpoint", "all", "--set", "submit.group_name=us"];
+    let args =
+        ["submit", "run", "--dry-run", "--checkpoint", "all", "--set", "submit.group_name=us"];
     tiny.succeed(&[&args[..], &["--query", &faces, "--gallery", &faces]].concat());
     let body = |name: &str| {
         let path = run.join("submissions").join(name);

@@ -50,12 +50,8 @@ pub fn submit(args: &SubmitArgs, verbosity: Verbosity) -> Result<()> {
             eprintln!("{name} (epoch {epoch}), {} of {count}", number + 1);
         }
         let (queries, gallery) = (queries.clone(), gallery.clone());
-        let wanted = Wanted {
-            k: *top_k,
-            metric: *metric,
-            index: Index::Exact,
-            corrupt: OnCorrupt::Error,
-        };
+        let wanted =
+            Wanted { k: *top_k, metric: *metric, index: Index::Exact, corrupt: OnCorrupt::Error };
         let found = ranking(&model, queries, gallery, wanted, verbosity)?;
         let body = body(&config, &named.results(&found))?;
         let submission = Submission { epoch, checkpoint: &name, body: &body };

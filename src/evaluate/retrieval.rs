@@ -231,8 +231,7 @@ impl RetrievalSet {
         }
         match &self.identities {
             None => {
-                let hits =
-                    top_k(queries, gallery, self.top_k, self.metric, Some(&own), progress)?;
+                let hits = top_k(queries, gallery, self.top_k, self.metric, Some(&own), progress)?;
                 Ok(Outcome { metrics: Vec::new(), detail: Detail::Ranking(hits) })
             }
             Some(identities) => {

@@ -229,7 +229,8 @@ mod tests {
         let set = pairs(&[("0-a", "1-a", true)]);
         assert!(set.check().unwrap_err().to_string().contains("0 impostor pairs"));
         let sets = [("few".to_string(), set)];
-        let error = score_all(&sets, Flip::None, |images| Ok(degrees(images)), &|_, _| true).unwrap_err();
+        let error =
+            score_all(&sets, Flip::None, |images| Ok(degrees(images)), &|_, _| true).unwrap_err();
         assert!(error.to_string().starts_with("evaluate.sets.few: "), "{error}");
     }
 }

@@ -1,9 +1,9 @@
 //! The weights that a run keeps: checkpoints, and copies of the weights alone.
 
 use super::{Network, network_of, network_with};
+use crate::Result;
 use crate::checkpoint::{self, Labels, Name};
 use crate::plan::Plan;
-use crate::Result;
 use std::path::{Path, PathBuf};
 
 /// Weights of a run under all of their names.
