@@ -30,7 +30,7 @@ pub struct Blocks {
 
 impl Default for Blocks {
     fn default() -> Self {
-        Blocks { queries: 256, gallery: 2048, wave: 16_384 }
+        Blocks { queries: 512, gallery: 1024, wave: 16_384 }
     }
 }
 
@@ -119,9 +119,13 @@ pub fn pool(threads: usize) -> Result<rayon::ThreadPool> {
 fn multiply(queries: &Packed, gallery: &Packed, dim: usize, products: &mut Vec<f32>) {
     let (rows, width) = (queries.half.len(), gallery.half.len());
     products.resize(rows * width, 0.0);
-    for row in products.chunks_mut(width) {
-        for (product, half) in row.iter_mut().zip(&gallery.half) {
-            *product = -half;
+    // Without norms to subtract, the products need not be written twice.
+    let adds = gallery.half.iter().any(|half| *half != 0.0);
+    if adds {
+        for row in products.chunks_mut(width) {
+            for (product, half) in row.iter_mut().zip(&gallery.half) {
+                *product = -half;
+            }
         }
     }
     let (a, b) = (&queries.values[..rows * dim], &gallery.columns[..width * dim]);
@@ -139,7 +143,7 @@ fn multiply(queries: &Packed, gallery: &Packed, dim: usize, products: &mut Vec<f
             to,
             height,
             1,
-            true,
+            adds,
             left,
             height,
             1,
