@@ -24,6 +24,8 @@ pub struct Dataset {
     pub root: PathBuf,
     pub items: Vec<Item>,
     pub labels: LabelMap,
+    /// The caption of each item, where the data has texts.
+    pub captions: Vec<String>,
 }
 
 impl Dataset {
@@ -44,13 +46,22 @@ impl Dataset {
         counts
     }
 
-    /// SHA-256, as hex, over (path below the root, size in bytes, identity) of every item, in
-    /// sorted order. It reads no image, so it tells changed lists and sizes, not changed pixels.
+    /// SHA-256, as hex, over (path below the root, size in bytes, identity, caption) of every item,
+    /// in sorted order. It reads no image, so it tells changed lists and sizes, not changed pixels.
     ///
     /// # Errors
     /// A file that is no longer there.
     pub fn fingerprint(&self) -> Result<String> {
-        let mut lines = self.items.par_iter().map(|i| self.line(i)).collect::<Result<Vec<_>>>()?;
+        let line = |(index, item): (usize, &Item)| -> Result<Vec<u8>> {
+            let mut line = self.line(item)?;
+            if let Some(caption) = self.captions.get(index) {
+                line.extend_from_slice(caption.as_bytes());
+                line.push(b'\n');
+            }
+            Ok(line)
+        };
+        let items = self.items.par_iter().enumerate();
+        let mut lines = items.map(line).collect::<Result<Vec<_>>>()?;
         lines.par_sort_unstable();
         let mut hasher = Sha256::new();
         lines.iter().for_each(|line| hasher.update(line));
@@ -104,7 +115,7 @@ mod tests {
             Item { path: write("b.png", b"345"), label: 1 },
         ];
         let labels = LabelMap::new(vec!["ann".into(), "bob".into()]);
-        let set = Dataset { root: dir.path().into(), items, labels };
+        let set = Dataset { root: dir.path().into(), items, labels, captions: Vec::new() };
         let fingerprint = set.fingerprint().unwrap();
 
         let mut reversed = set.clone();

@@ -14,6 +14,7 @@ mod image_folder;
 #[cfg(test)]
 mod image_folder_tests;
 mod image_source;
+pub mod image_text;
 mod jpeg;
 mod labels;
 mod loader;
@@ -42,6 +43,7 @@ pub use dataset::{Dataset, Item, Splits};
 pub use decode::Fault;
 pub use image_folder::{Fractions, ImageFolder, Split};
 pub use image_source::Image;
+pub use image_text::ImageText;
 pub use labels::LabelMap;
 pub use loader::{Batch, EpochIter, Loader, LoaderOptions};
 pub use preprocess::{Preprocess, PreprocessConfig, Resize};
@@ -58,6 +60,7 @@ crate::config_family! {
     pub enum DataConfig("data") {
         ImageFolder(ImageFolder) = "image_folder",
         CelebA(CelebA) = "celeba",
+        ImageText(ImageText) = "image_text",
         SyntheticFaces(SyntheticFaces) = "synthetic_faces",
     }
 }
@@ -81,6 +84,7 @@ pub fn open(
     match config {
         DataConfig::ImageFolder(folder) => folder.open(datasets, seed),
         DataConfig::CelebA(celeba) => celeba.open(datasets, seed),
+        DataConfig::ImageText(pairs) => pairs.open(datasets, seed),
         DataConfig::SyntheticFaces(faces) => faces.open(datasets, seed, progress),
     }
 }
@@ -91,6 +95,7 @@ impl DataConfig {
         match self {
             DataConfig::ImageFolder(folder) => folder.root.resolve(datasets),
             DataConfig::CelebA(celeba) => celeba.root.resolve(datasets),
+            DataConfig::ImageText(pairs) => pairs.file.resolve(datasets),
             DataConfig::SyntheticFaces(faces) => faces.place(datasets),
         }
     }

@@ -40,7 +40,12 @@ mod tests {
             (0..count)
                 .map(move |n| Item { path: format!("{label}/{n}.jpg").into(), label: label as i64 })
         });
-        Dataset { root: "".into(), items: items.collect(), labels: LabelMap::new(names) }
+        Dataset {
+            root: "".into(),
+            items: items.collect(),
+            labels: LabelMap::new(names),
+            captions: Vec::new(),
+        }
     }
 
     #[test]

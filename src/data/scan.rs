@@ -121,7 +121,7 @@ pub fn dataset<'a>(
         let label = labels.label(&identity.name).expect("the map was made from these identities");
         items.extend(identity.images.iter().map(|path| Item { path: path.clone(), label }));
     }
-    Dataset { root: root.into(), items, labels }
+    Dataset { root: root.into(), items, labels, captions: Vec::new() }
 }
 
 fn identity(folder: &Path) -> Result<(Identity, usize)> {

@@ -6,6 +6,7 @@ pub mod embedding;
 pub mod eval_csv;
 pub mod folds;
 pub mod generated;
+mod image_text;
 pub mod lfw;
 pub mod pairs;
 pub mod pickle;
@@ -21,10 +22,11 @@ pub mod verification;
 pub use bin_set::{Bin, from_bin};
 pub use embedding::{Flip, merge_flip, squared_distances};
 pub use generated::{UnseenPairs, generate};
+pub use image_text::{ImageTextRetrieval, ImageTextSet};
 pub use lfw::{Lfw, Missing, from_lfw};
 pub use pairs::{Pair, PairSet};
 pub use retrieval::{Retrieval, RetrievalSet};
-pub use set::{Detail, EvaluationSet, Outcome, score_all};
+pub use set::{Detail, EvaluationSet, Outcome, Texts, no_texts, score_all};
 pub use verification::{Metric, VerificationResult, score};
 
 use crate::config::DatasetPath;
@@ -56,6 +58,7 @@ crate::config_family! {
         Bin(Bin) = "bin",
         UnseenPairs(UnseenPairs) = "unseen_pairs",
         Retrieval(Retrieval) = "retrieval",
+        ImageText(ImageTextRetrieval) = "image_text",
     }
 }
 
@@ -107,6 +110,7 @@ pub fn prepare(
             SetConfig::Retrieval(retrieval) => {
                 retrieval.build(datasets, splits).map(EvaluationSet::Retrieval)
             }
+            SetConfig::ImageText(set) => set.build(datasets, splits).map(EvaluationSet::ImageText),
         };
         let checked = set.and_then(|set| set.check().map(|()| set));
         let set = checked.map_err(|error| in_set(&key, error))?;
@@ -122,6 +126,12 @@ impl Evaluate {
     pub fn needs_data(&self) -> bool {
         self.sets.values().any(SetConfig::needs_data)
     }
+
+    /// The sets that only a model with a text tower can be scored on, by name.
+    pub fn of_texts(&self) -> Vec<&str> {
+        let texts = self.sets.iter().filter(|(_, set)| matches!(set, SetConfig::ImageText(_)));
+        texts.map(|(name, _)| name.as_str()).collect()
+    }
 }
 
 impl SetConfig {
@@ -130,6 +140,7 @@ impl SetConfig {
             SetConfig::Lfw(_) | SetConfig::Bin(_) => false,
             SetConfig::UnseenPairs(set) => set.root.raw.as_os_str().is_empty(),
             SetConfig::Retrieval(set) => set.needs_data(),
+            SetConfig::ImageText(set) => set.needs_data(),
         }
     }
 
@@ -140,6 +151,7 @@ impl SetConfig {
             SetConfig::Bin(set) => &set.path,
             SetConfig::UnseenPairs(set) => &set.root,
             SetConfig::Retrieval(set) => &set.query,
+            SetConfig::ImageText(set) => &set.file,
         }
     }
 }

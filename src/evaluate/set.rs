@@ -1,5 +1,6 @@
 //! A prepared evaluation set: its images, and what their embeddings are scored by.
 
+use super::image_text::ImageTextSet;
 use super::pairs::PairSet;
 use super::retrieval::RetrievalSet;
 use super::verification::{Metric, score};
@@ -17,6 +18,8 @@ pub enum EvaluationSet {
     Pairs(PairSet),
     /// Retrieval: which images are nearest?
     Retrieval(RetrievalSet),
+    /// Which captions belong to an image, and which image to a caption?
+    ImageText(ImageTextSet),
 }
 
 /// The scores of one set.
@@ -33,6 +36,20 @@ pub enum Detail {
     Distances(Vec<f64>),
     /// The hits of each query of the set.
     Ranking(Hits),
+    /// Nothing that is kept.
+    None,
+}
+
+/// Embeds captions: a row of the model's dimension each, not normalised.
+pub type Texts<'a> = &'a dyn Fn(&[String]) -> Result<Vec<f32>>;
+
+/// For models without a text tower.
+///
+/// # Errors
+/// Always.
+pub fn no_texts(_: &[String]) -> Result<Vec<f32>> {
+    Err(Error::input("this model embeds no captions")
+        .help("train one with a text tower: text.kind = \"clip_text\""))
 }
 
 impl EvaluationSet {
@@ -41,6 +58,7 @@ impl EvaluationSet {
         match self {
             EvaluationSet::Pairs(pairs) => &pairs.images,
             EvaluationSet::Retrieval(set) => &set.images,
+            EvaluationSet::ImageText(set) => &set.images,
         }
     }
 
@@ -49,6 +67,7 @@ impl EvaluationSet {
         match self {
             EvaluationSet::Pairs(pairs) => &pairs.notes,
             EvaluationSet::Retrieval(set) => &set.notes,
+            EvaluationSet::ImageText(set) => &set.notes,
         }
     }
 
@@ -60,6 +79,7 @@ impl EvaluationSet {
                 tuning => format!("{} pairs, {tuning} that tune the threshold", pairs.pairs.len()),
             },
             EvaluationSet::Retrieval(set) => set.size(),
+            EvaluationSet::ImageText(set) => set.size(),
         }
     }
 
@@ -73,6 +93,7 @@ impl EvaluationSet {
                 score(&vec![1.0; pairs.compared().count()], pairs).map(drop)
             }
             EvaluationSet::Retrieval(set) => set.check(),
+            EvaluationSet::ImageText(_) => Ok(()),
         }
     }
 
@@ -83,7 +104,7 @@ impl EvaluationSet {
                 let result = score(&vec![1.0; pairs.compared().count()], pairs);
                 result.map_or_else(|_| Vec::new(), |r| r.notes[pairs.notes.len()..].to_vec())
             }
-            EvaluationSet::Retrieval(_) => Vec::new(),
+            EvaluationSet::Retrieval(_) | EvaluationSet::ImageText(_) => Vec::new(),
         }
     }
 
@@ -97,6 +118,7 @@ impl EvaluationSet {
         &self,
         embeddings: &Embeddings,
         flip: Flip,
+        texts: Texts<'_>,
         progress: Progress<'_>,
     ) -> Result<Outcome> {
         let Embeddings { dim, image, mirrored, broken: _ } = embeddings;
@@ -109,6 +131,12 @@ impl EvaluationSet {
                 Ok(Outcome { metrics, detail: Detail::Distances(distances) })
             }
             EvaluationSet::Retrieval(set) => set.score(&merged, dim, progress),
+            EvaluationSet::ImageText(set) => {
+                let plain = texts(&set.captions)?;
+                // A caption has no mirror image: both halves are the caption's.
+                let captions = merge_flip(&plain, &plain, embeddings.dim, flip);
+                set.score(&merged, &captions, dim, progress)
+            }
         }
     }
 }
@@ -122,6 +150,7 @@ pub fn score_all(
     sets: &[(String, EvaluationSet)],
     flip: Flip,
     embed: impl FnOnce(&[Image]) -> Result<Embeddings>,
+    texts: Texts<'_>,
     progress: Progress<'_>,
 ) -> Result<Vec<Outcome>> {
     let mut index: HashMap<&Image, usize> = HashMap::new();
@@ -142,8 +171,8 @@ pub fn score_all(
     let score = |((name, set), rows): (&(String, EvaluationSet), &Vec<usize>)| {
         let whole = rows.len() == images.len() && rows.iter().copied().eq(0..rows.len());
         let outcome = match whole {
-            true => set.score(&embeddings, flip, progress),
-            false => set.score(&embeddings.select(rows), flip, progress),
+            true => set.score(&embeddings, flip, texts, progress),
+            false => set.score(&embeddings.select(rows), flip, texts, progress),
         };
         outcome.map_err(|error| of_set(name, error))
     };
@@ -191,7 +220,8 @@ mod tests {
     #[test]
     fn the_mirror_image_counts_where_asked() {
         let set = pairs(&[("0-a", "20-a", true), ("0-a", "80-b", false)]);
-        let score = |flip| set.score(&degrees(set.images()), flip, &|_, _| true).unwrap();
+        let score =
+            |flip| set.score(&degrees(set.images()), flip, &no_texts, &|_, _| true).unwrap();
         let plain = score(Flip::None);
         assert_eq!(metric(&plain, "accuracy"), 1.0);
         assert!((0.1..0.14).contains(&metric(&plain, "threshold")));
@@ -211,9 +241,10 @@ mod tests {
             assert_eq!(images.len(), 4);
             Ok(degrees(images))
         };
-        let together = score_all(&sets, Flip::None, embed, &|_, _| true);
+        let together = score_all(&sets, Flip::None, embed, &no_texts, &|_, _| true);
         for ((_, set), outcome) in sets.iter().zip(together.unwrap()) {
-            let alone = set.score(&degrees(set.images()), Flip::None, &|_, _| true).unwrap();
+            let alone =
+                set.score(&degrees(set.images()), Flip::None, &no_texts, &|_, _| true).unwrap();
             assert_eq!(outcome.metrics, alone.metrics);
             match (outcome.detail, alone.detail) {
                 (Detail::Distances(together), Detail::Distances(alone)) => {
@@ -230,7 +261,8 @@ mod tests {
         assert!(set.check().unwrap_err().to_string().contains("0 impostor pairs"));
         let sets = [("few".to_string(), set)];
         let error =
-            score_all(&sets, Flip::None, |images| Ok(degrees(images)), &|_, _| true).unwrap_err();
+            score_all(&sets, Flip::None, |images| Ok(degrees(images)), &no_texts, &|_, _| true)
+                .unwrap_err();
         assert!(error.to_string().starts_with("evaluate.sets.few: "), "{error}");
     }
 }

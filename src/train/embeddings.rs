@@ -53,7 +53,7 @@ impl EmbeddingsRecord {
             None => (train, "train"),
         };
         let items: Vec<Item> = sample_evenly(set, samples, options.seed);
-        let set = Dataset { root: set.root.clone(), items, labels: set.labels.clone() };
+        let set = Dataset { items, captions: Vec::new(), ..set.clone() };
         write_classes(run, set.labels.names())?;
         let options = LoaderOptions { sampler: None, drop_last: false, ..options };
         let loader = Loader::new(Arc::new(set), preprocess, None, options)?;

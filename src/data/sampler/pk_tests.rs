@@ -14,7 +14,12 @@ fn dataset(counts: &[usize]) -> Dataset {
     let item = |label: usize| Item { path: PathBuf::new(), label: label as i64 };
     let items =
         counts.iter().enumerate().flat_map(|(label, n)| std::iter::repeat_n(item(label), *n));
-    Dataset { root: PathBuf::new(), items: items.collect(), labels: LabelMap::new(names) }
+    Dataset {
+        root: PathBuf::new(),
+        items: items.collect(),
+        labels: LabelMap::new(names),
+        captions: Vec::new(),
+    }
 }
 
 fn of_label(dataset: &Dataset) -> Vec<Vec<u32>> {
