@@ -8,11 +8,11 @@
 //! Differs from EfficientNet in: no expansion (the depthwise convolution runs at the block's input
 //! width), a projected skip where the shape changes, activation after the addition.
 
-use super::layers::{Conv, batch_norm2d};
+use super::layers::{Conv, ConvBn, batch_norm2d, normed, squeeze_excite};
 use super::{Backbone, layer_of};
 use crate::config::Pretrained;
+use tch::Tensor;
 use tch::nn::{self, Init, Module, ModuleT};
-use tch::{Kind, Tensor};
 
 crate::config_struct! {
     /// EfficientNet-inspired residual network of depthwise separable convolutions, adaptive
@@ -113,10 +113,10 @@ impl Backbone for Network {
 
 #[derive(Debug)]
 struct Block {
-    depthwise: (nn::Conv2D, nn::BatchNorm),
+    depthwise: ConvBn,
     squeeze_excite: Option<(nn::Conv2D, nn::Conv2D)>,
-    pointwise: (nn::Conv2D, nn::BatchNorm),
-    skip: Option<(nn::Conv2D, nn::BatchNorm)>,
+    pointwise: ConvBn,
+    skip: Option<ConvBn>,
 }
 
 impl Block {
@@ -144,17 +144,13 @@ impl Block {
     }
 
     fn forward(&self, x: &Tensor, train: bool) -> Tensor {
-        let normed = |(conv, bn): &(nn::Conv2D, nn::BatchNorm), x: &Tensor| {
-            bn.forward_t(&conv.forward(x), train)
-        };
-        let mut main = normed(&self.depthwise, x).silu();
+        let mut main = normed(&self.depthwise, x, train).silu();
         if let Some((reduce, expand)) = &self.squeeze_excite {
-            let squeezed = main.mean_dim([2i64, 3].as_slice(), true, None::<Kind>);
-            main = &main * expand.forward(&reduce.forward(&squeezed).silu()).sigmoid();
+            main = squeeze_excite(&main, reduce, expand);
         }
-        let main = normed(&self.pointwise, &main);
+        let main = normed(&self.pointwise, &main, train);
         match &self.skip {
-            Some(skip) => (main + normed(skip, x)).silu(),
+            Some(skip) => (main + normed(skip, x, train)).silu(),
             None => (main + x).silu(),
         }
     }

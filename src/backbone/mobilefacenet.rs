@@ -9,12 +9,12 @@
 //! Differs from the paper in: no larger weight decay of the last convolutions (4e-4 there), which
 //! `groups.rules` can give them; input sizes other than 112x112 and 112x96.
 
-use super::layers::{Conv, KAIMING_FAN_OUT, PRelu, batch_norm2d};
-use super::{Backbone, layer_of};
+use super::layers::{Activated, Conv, ConvBn, KAIMING_FAN_OUT, batch_norm2d, normed};
+use super::{Backbone, input_size, layer_of};
 use crate::config::Pretrained;
 use crate::data::PreprocessConfig;
 use tch::Tensor;
-use tch::nn::{self, Module, ModuleT};
+use tch::nn;
 
 /// Table 1: (expansion t, channels c, blocks n, stride s of the first of them).
 const STAGES: [(i64, i64, usize, i64); 5] =
@@ -32,10 +32,7 @@ crate::config_struct! {
         /// Height and width of the last maps, which a depthwise convolution takes as a whole: those
         /// of the input divided by 16, rounded up. [7, 7] for 112x112, [7, 6] for 112x96 (height
         /// first).
-        pub kernel: Vec<usize> = vec![7, 7],
-            that("two numbers between 1 and 256", |kernel: &Vec<usize>| {
-                kernel.len() == 2 && kernel.iter().all(|side| (1..=256).contains(side))
-            });
+        pub kernel: Vec<usize> = vec![7, 7], input_size::sides();
         /// Number of features, which are an embedding already.
         pub features: usize = 128, between(1, 8192);
         /// Weights to start from: "none" or a .safetensors file, relative to the file that states it.
@@ -48,36 +45,31 @@ crate::config_struct! {
 impl MobileFaceNet {
     /// The kernel must be the last maps of such an input: (key below `backbone`, message).
     pub fn conflict(&self, input: &PreprocessConfig) -> Option<(&'static str, String)> {
-        let needed = [input.height, input.width].map(|side| side.div_ceil(REDUCTION));
-        (self.kernel != needed).then(|| {
-            let message = format!(
-                "is {:?}, but preprocess.height = {} and preprocess.width = {} need {needed:?}: \
-                 pretrained weights tell which kernel and which size they were made for",
-                self.kernel, input.height, input.width,
-            );
-            ("kernel", message)
-        })
+        input_size::conflict(&self.kernel, REDUCTION, input).map(|message| ("kernel", message))
     }
 
     pub fn build(&self, path: &nn::Path) -> Box<dyn Backbone> {
         // pretrained and frozen are handled for all backbones alike.
         let MobileFaceNet { kernel, features, pretrained: _, frozen: _ } = self;
         let features = *features as i64;
-        let conv1 =
-            Activated::new(path / "conv1", Conv { kernel: 3, stride: 2, groups: 1 }, 3, STEM);
+        let conv1 = Conv { kernel: 3, stride: 2, groups: 1 };
+        let conv1 = Activated::new(pieces(&(path / "conv1")), conv1, 3, STEM);
         let depthwise = Conv { kernel: 3, stride: 1, groups: STEM };
-        let dw_conv1 = Activated::new(path / "dw_conv1", depthwise, STEM, STEM);
+        let dw_conv1 = Activated::new(pieces(&(path / "dw_conv1")), depthwise, STEM, STEM);
         let mut blocks = Vec::new();
         let mut input = STEM;
         for (expansion, output, depth, stride) in STAGES {
             for index in 0..depth {
-                let path = path / "blocks" / blocks.len();
+                let path = path / "blocks" / blocks.len() / "conv";
                 let stride = if index == 0 { stride } else { 1 };
-                blocks.push(Bottleneck::new(&(&path / "conv"), input, output, expansion, stride));
+                // Its parts are numbered as in one `nn.Sequential`.
+                let names = |part: i64, piece: i64| &path / (3 * part + piece);
+                let channels = [input, input * expansion, output];
+                blocks.push(Bottleneck::new(names, channels, stride));
                 input = output;
             }
         }
-        let conv2 = Activated::new(path / "conv2", Conv::pointwise(1), input, LAST);
+        let conv2 = Activated::new(pieces(&(path / "conv2")), Conv::pointwise(1), input, LAST);
         let linear7 = path / "linear7";
         let config = nn::ConvConfigND::<[i64; 2]> {
             groups: LAST,
@@ -99,14 +91,19 @@ impl MobileFaceNet {
     }
 }
 
+/// Convolution, batch norm, PReLU below `path`.
+fn pieces<'a>(path: &nn::Path<'a>) -> [nn::Path<'a>; 3] {
+    ["conv", "bn", "prelu"].map(|piece| path / piece)
+}
+
 #[derive(Debug)]
 struct Network {
     conv1: Activated,
     dw_conv1: Activated,
     blocks: Vec<Bottleneck>,
     conv2: Activated,
-    linear7: (nn::Conv2D, nn::BatchNorm),
-    linear1: (nn::Conv2D, nn::BatchNorm),
+    linear7: ConvBn,
+    linear1: ConvBn,
     features: i64,
 }
 
@@ -138,64 +135,41 @@ impl Backbone for Network {
     }
 }
 
-fn normed((conv, bn): &(nn::Conv2D, nn::BatchNorm), maps: &Tensor, train: bool) -> Tensor {
-    bn.forward_t(&conv.forward(maps), train)
-}
-
-/// Convolution, batch norm, PReLU.
-#[derive(Debug)]
-struct Activated {
-    conv: (nn::Conv2D, nn::BatchNorm),
-    prelu: PRelu,
-}
-
-impl Activated {
-    fn new(path: nn::Path, conv: Conv, input: i64, output: i64) -> Self {
-        let names = [&path / "conv", &path / "bn", &path / "prelu"];
-        Activated::named(names, conv, input, output)
-    }
-
-    /// The same with the paths of its three parts.
-    fn named([conv, bn, prelu]: [nn::Path; 3], of: Conv, input: i64, output: i64) -> Self {
-        Activated {
-            conv: (of.build(conv, input, output), batch_norm2d(bn, output)),
-            prelu: PRelu::new(&prelu, output),
-        }
-    }
-
-    fn forward(&self, maps: &Tensor, train: bool) -> Tensor {
-        self.prelu.forward(&normed(&self.conv, maps, train))
-    }
-}
-
 /// Inverted residual: widened by a pointwise convolution, filtered by a depthwise one, brought back
 /// without activation; added to the input where shapes allow.
 #[derive(Debug)]
-struct Bottleneck {
+pub struct Bottleneck {
     widen: Activated,
     depthwise: Activated,
-    narrow: (nn::Conv2D, nn::BatchNorm),
+    narrow: ConvBn,
     residual: bool,
 }
 
 impl Bottleneck {
-    /// Its parts are numbered as in an `nn.Sequential`.
-    fn new(path: &nn::Path, input: i64, output: i64, expansion: i64, stride: i64) -> Self {
-        let wide = input * expansion;
+    /// `name` of a piece (0 convolution, 1 batch norm, 2 PReLU) of each of the three parts;
+    /// `channels` at the input, within, at the output.
+    pub fn new<'a>(
+        name: impl Fn(i64, i64) -> nn::Path<'a>,
+        channels: [i64; 3],
+        stride: i64,
+    ) -> Self {
+        let [input, wide, output] = channels;
         let depthwise = Conv { kernel: 3, stride, groups: wide };
-        let parts = |first: i64| [path / first, path / (first + 1), path / (first + 2)];
+        let pieces = |part: i64| [name(part, 0), name(part, 1), name(part, 2)];
         Bottleneck {
-            widen: Activated::named(parts(0), Conv::pointwise(1), input, wide),
-            depthwise: Activated::named(parts(3), depthwise, wide, wide),
+            widen: Activated::new(pieces(0), Conv::pointwise(1), input, wide),
+            depthwise: Activated::new(pieces(1), depthwise, wide, wide),
             narrow: (
-                Conv::pointwise(1).build(path / 6, wide, output),
-                batch_norm2d(path / 7, output),
+                Conv::pointwise(1).build(name(2, 0), wide, output),
+                batch_norm2d(name(2, 1), output),
             ),
             residual: stride == 1 && input == output,
         }
     }
 
-    fn forward(&self, maps: &Tensor, train: bool) -> Tensor {
+    /// # Shapes
+    /// [B, input, H, W] -> [B, output, ceil(H / stride), ceil(W / stride)]
+    pub fn forward(&self, maps: &Tensor, train: bool) -> Tensor {
         let wide = self.depthwise.forward(&self.widen.forward(maps, train), train);
         let narrow = normed(&self.narrow, &wide, train);
         if self.residual { narrow + maps } else { narrow }

@@ -4,8 +4,13 @@
 //! have, below the prefix `backbone.`, so that those files load as they are.
 
 pub mod efficient_fr;
+pub mod efficientnet_b0;
 pub mod embedding_2d;
+pub mod inception_resnet_v1;
+mod input_size;
+pub mod iresnet;
 pub mod layers;
+pub mod mbf;
 pub mod mobilefacenet;
 pub mod resnet;
 
@@ -17,10 +22,21 @@ crate::config_family! {
     /// The network that turns an image into features.
     pub enum BackboneConfig("backbone") {
         EfficientFr(efficient_fr::EfficientFr) = "efficient_fr",
+        EfficientNetB0(efficientnet_b0::EfficientNetB0) = "efficientnet_b0",
         Embedding2d(embedding_2d::Embedding2d) = "embedding_2d",
+        InceptionResnetV1(inception_resnet_v1::InceptionResnetV1) = "inception_resnet_v1",
+        IResNet18(iresnet::IResNet18) = "iresnet18",
+        IResNet34(iresnet::IResNet34) = "iresnet34",
+        IResNet50(iresnet::IResNet50) = "iresnet50",
+        IResNet100(iresnet::IResNet100) = "iresnet100",
+        IResNet200(iresnet::IResNet200) = "iresnet200",
+        Mbf(mbf::Mbf) = "mbf",
         MobileFaceNet(mobilefacenet::MobileFaceNet) = "mobilefacenet",
         ResNet18(resnet::ResNet18) = "resnet18",
+        ResNet34(resnet::ResNet34) = "resnet34",
         ResNet50(resnet::ResNet50) = "resnet50",
+        ResNet101(resnet::ResNet101) = "resnet101",
+        ResNet152(resnet::ResNet152) = "resnet152",
     }
 }
 
@@ -50,10 +66,21 @@ impl BackboneConfig {
     pub fn build(&self, path: &nn::Path) -> Box<dyn Backbone> {
         let backbone = match self {
             BackboneConfig::EfficientFr(config) => config.build(path),
+            BackboneConfig::EfficientNetB0(config) => config.build(path),
             BackboneConfig::Embedding2d(config) => config.build(path),
+            BackboneConfig::InceptionResnetV1(config) => config.build(path),
+            BackboneConfig::IResNet18(config) => config.build(path),
+            BackboneConfig::IResNet34(config) => config.build(path),
+            BackboneConfig::IResNet50(config) => config.build(path),
+            BackboneConfig::IResNet100(config) => config.build(path),
+            BackboneConfig::IResNet200(config) => config.build(path),
+            BackboneConfig::Mbf(config) => config.build(path),
             BackboneConfig::MobileFaceNet(config) => config.build(path),
             BackboneConfig::ResNet18(config) => config.build(path),
+            BackboneConfig::ResNet34(config) => config.build(path),
             BackboneConfig::ResNet50(config) => config.build(path),
+            BackboneConfig::ResNet101(config) => config.build(path),
+            BackboneConfig::ResNet152(config) => config.build(path),
         };
         debug_assert_eq!(backbone.features(), self.features());
         backbone
@@ -63,10 +90,21 @@ impl BackboneConfig {
     pub fn features(&self) -> i64 {
         match self {
             BackboneConfig::EfficientFr(config) => config.features(),
+            BackboneConfig::EfficientNetB0(_) => efficientnet_b0::FEATURES,
             BackboneConfig::Embedding2d(_) => embedding_2d::FEATURES,
+            BackboneConfig::InceptionResnetV1(_) => inception_resnet_v1::FEATURES,
+            BackboneConfig::IResNet18(config) => config.features as i64,
+            BackboneConfig::IResNet34(config) => config.features as i64,
+            BackboneConfig::IResNet50(config) => config.features as i64,
+            BackboneConfig::IResNet100(config) => config.features as i64,
+            BackboneConfig::IResNet200(config) => config.features as i64,
+            BackboneConfig::Mbf(config) => config.features as i64,
             BackboneConfig::MobileFaceNet(config) => config.features as i64,
-            BackboneConfig::ResNet18(_) => 512,
-            BackboneConfig::ResNet50(_) => 2048,
+            BackboneConfig::ResNet18(_) => resnet::ResNet18::FEATURES,
+            BackboneConfig::ResNet34(_) => resnet::ResNet34::FEATURES,
+            BackboneConfig::ResNet50(_) => resnet::ResNet50::FEATURES,
+            BackboneConfig::ResNet101(_) => resnet::ResNet101::FEATURES,
+            BackboneConfig::ResNet152(_) => resnet::ResNet152::FEATURES,
         }
     }
 
@@ -74,10 +112,21 @@ impl BackboneConfig {
     pub fn common(&self) -> (Option<&Path>, bool) {
         let (pretrained, frozen) = match self {
             BackboneConfig::EfficientFr(config) => (&config.pretrained, config.frozen),
+            BackboneConfig::EfficientNetB0(config) => (&config.pretrained, config.frozen),
             BackboneConfig::Embedding2d(config) => (&config.pretrained, config.frozen),
+            BackboneConfig::InceptionResnetV1(config) => (&config.pretrained, config.frozen),
+            BackboneConfig::IResNet18(config) => (&config.pretrained, config.frozen),
+            BackboneConfig::IResNet34(config) => (&config.pretrained, config.frozen),
+            BackboneConfig::IResNet50(config) => (&config.pretrained, config.frozen),
+            BackboneConfig::IResNet100(config) => (&config.pretrained, config.frozen),
+            BackboneConfig::IResNet200(config) => (&config.pretrained, config.frozen),
+            BackboneConfig::Mbf(config) => (&config.pretrained, config.frozen),
             BackboneConfig::MobileFaceNet(config) => (&config.pretrained, config.frozen),
             BackboneConfig::ResNet18(config) => (&config.pretrained, config.frozen),
+            BackboneConfig::ResNet34(config) => (&config.pretrained, config.frozen),
             BackboneConfig::ResNet50(config) => (&config.pretrained, config.frozen),
+            BackboneConfig::ResNet101(config) => (&config.pretrained, config.frozen),
+            BackboneConfig::ResNet152(config) => (&config.pretrained, config.frozen),
         };
         (pretrained.path(), frozen)
     }
@@ -87,10 +136,23 @@ impl BackboneConfig {
     pub fn validate(&self, input: &PreprocessConfig) -> Vec<(&'static str, String)> {
         match self {
             BackboneConfig::EfficientFr(config) => config.validate(),
+            BackboneConfig::InceptionResnetV1(config) => {
+                config.conflict(input).into_iter().collect()
+            }
+            BackboneConfig::IResNet18(config) => config.conflict(input).into_iter().collect(),
+            BackboneConfig::IResNet34(config) => config.conflict(input).into_iter().collect(),
+            BackboneConfig::IResNet50(config) => config.conflict(input).into_iter().collect(),
+            BackboneConfig::IResNet100(config) => config.conflict(input).into_iter().collect(),
+            BackboneConfig::IResNet200(config) => config.conflict(input).into_iter().collect(),
+            BackboneConfig::Mbf(config) => config.conflict(input).into_iter().collect(),
             BackboneConfig::MobileFaceNet(config) => config.conflict(input).into_iter().collect(),
-            BackboneConfig::Embedding2d(_)
+            BackboneConfig::EfficientNetB0(_)
+            | BackboneConfig::Embedding2d(_)
             | BackboneConfig::ResNet18(_)
-            | BackboneConfig::ResNet50(_) => Vec::new(),
+            | BackboneConfig::ResNet34(_)
+            | BackboneConfig::ResNet50(_)
+            | BackboneConfig::ResNet101(_)
+            | BackboneConfig::ResNet152(_) => Vec::new(),
         }
     }
 }

@@ -1,47 +1,51 @@
-//! ResNet-18 and ResNet-50 (He et al. 2015, arXiv:1512.03385), version 1.5: the stride of a
-//! bottleneck stands in its 3x3 convolution.
+//! ResNet (He et al. 2015, arXiv:1512.03385, table 1), version 1.5: the stride of a bottleneck stands in
+//! its 3x3 convolution.
 //!
-//! Reference: torchvision `resnet18`, `resnet50`; parameter names are theirs without `fc`, which
-//! the head and the loss replace.
+//! Reference: torchvision `resnet18` to `resnet152`; parameter names are theirs without `fc`, which the
+//! head and the loss replace.
 
-use super::layers::{Conv, batch_norm2d};
+use super::layers::{Conv, ConvBn, batch_norm2d, normed};
 use super::{Backbone, layer_of};
 use crate::config::Pretrained;
 use tch::Tensor;
 use tch::nn::{self, Module, ModuleT};
 
-crate::config_struct! {
+/// A kind for each number of blocks in the four stages.
+macro_rules! resnets {
+    ($($(#[doc = $doc:literal])* $name:ident: $block:expr, $depths:expr, $expansion:expr;)*) => {$(
+        crate::config_struct! {
+            $(#[doc = $doc])*
+            pub struct $name {
+                /// Weights to start from: "none" or a .safetensors file, relative to the file that states it.
+                pub pretrained: Pretrained = Pretrained::default();
+                /// Keep the backbone as it is and train head and loss only.
+                pub frozen: bool = false;
+            }
+        }
+
+        impl $name {
+            pub const FEATURES: i64 = 512 * $expansion;
+
+            pub fn build(&self, path: &nn::Path) -> Box<dyn Backbone> {
+                // pretrained and frozen are handled for all backbones alike.
+                let $name { pretrained: _, frozen: _ } = self;
+                Box::new(Network::new(path, $depths, $block, $expansion))
+            }
+        }
+    )*};
+}
+
+resnets! {
     /// ResNet-18, 512 features, 11.2 M parameters (He et al. 2015, arXiv:1512.03385; torchvision's names).
-    pub struct ResNet18 {
-        /// Weights to start from: "none" or a .safetensors file, relative to the file that states it.
-        pub pretrained: Pretrained = Pretrained::default();
-        /// Keep the backbone as it is and train head and loss only.
-        pub frozen: bool = false;
-    }
-}
-
-crate::config_struct! {
+    ResNet18: Block::basic, [2, 2, 2, 2], 1;
+    /// ResNet-34, 512 features, 21.3 M parameters (He et al. 2015, arXiv:1512.03385; torchvision's names).
+    ResNet34: Block::basic, [3, 4, 6, 3], 1;
     /// ResNet-50 v1.5, 2048 features, 23.5 M parameters (He et al. 2015, arXiv:1512.03385; torchvision's names).
-    pub struct ResNet50 {
-        /// Weights to start from: "none" or a .safetensors file, relative to the file that states it.
-        pub pretrained: Pretrained = Pretrained::default();
-        /// Keep the backbone as it is and train head and loss only.
-        pub frozen: bool = false;
-    }
-}
-
-impl ResNet18 {
-    pub fn build(&self, path: &nn::Path) -> Box<dyn Backbone> {
-        let ResNet18 { pretrained: _, frozen: _ } = self;
-        Box::new(Network::new(path, [2, 2, 2, 2], Block::basic, 1))
-    }
-}
-
-impl ResNet50 {
-    pub fn build(&self, path: &nn::Path) -> Box<dyn Backbone> {
-        let ResNet50 { pretrained: _, frozen: _ } = self;
-        Box::new(Network::new(path, [3, 4, 6, 3], Block::bottleneck, 4))
-    }
+    ResNet50: Block::bottleneck, [3, 4, 6, 3], 4;
+    /// ResNet-101 v1.5, 2048 features, 42.5 M parameters (He et al. 2015, arXiv:1512.03385; torchvision's names).
+    ResNet101: Block::bottleneck, [3, 4, 23, 3], 4;
+    /// ResNet-152 v1.5, 2048 features, 58.1 M parameters (He et al. 2015, arXiv:1512.03385; torchvision's names).
+    ResNet152: Block::bottleneck, [3, 8, 36, 3], 4;
 }
 
 #[derive(Debug)]
@@ -104,8 +108,8 @@ impl Backbone for Network {
 /// Convolutions each followed by batch norm, ReLU between them and after the addition.
 #[derive(Debug)]
 struct Block {
-    layers: Vec<(nn::Conv2D, nn::BatchNorm)>,
-    downsample: Option<(nn::Conv2D, nn::BatchNorm)>,
+    layers: Vec<ConvBn>,
+    downsample: Option<ConvBn>,
 }
 
 impl Block {
@@ -147,14 +151,14 @@ impl Block {
 
     fn forward(&self, x: &Tensor, train: bool) -> Tensor {
         let mut main = x.shallow_clone();
-        for (index, (conv, bn)) in self.layers.iter().enumerate() {
-            main = bn.forward_t(&conv.forward(&main), train);
+        for (index, layer) in self.layers.iter().enumerate() {
+            main = normed(layer, &main, train);
             if index + 1 < self.layers.len() {
                 main = main.relu_();
             }
         }
         match &self.downsample {
-            Some((conv, bn)) => (main + bn.forward_t(&conv.forward(x), train)).relu_(),
+            Some(downsample) => (main + normed(downsample, x, train)).relu_(),
             None => (main + x).relu_(),
         }
     }

@@ -1,6 +1,6 @@
 //! The twin of `tools/parity/fill.py`: values by formula from a tensor's name.
 
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -9,41 +9,42 @@ pub fn fnv1a64(name: &str) -> u64 {
     name.bytes().fold(0xcbf2_9ce4_8422_2325, step)
 }
 
-fn splitmix64(x: u64) -> u64 {
-    let z = x.wrapping_add(GOLDEN);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+/// Shift to the right of 64 bits that int64 holds, without the sign.
+fn shifted(z: &Tensor, by: i64) -> Tensor {
+    z.bitwise_right_shift_tensor_scalar(by).bitwise_and_((1i64 << (64 - by)) - 1)
 }
 
-/// The first outputs for `name`, one for each element of `shape`.
-pub fn bits(name: &str, shape: &[i64]) -> Vec<u64> {
-    let hash = fnv1a64(name);
-    let output = |i| splitmix64(hash.wrapping_add(GOLDEN.wrapping_mul(i)));
-    (0..shape.iter().product::<i64>() as u64).map(output).collect()
-}
-
-fn mapped(name: &str, shape: &[i64], map: impl Fn(f64) -> f64) -> Tensor {
-    let unit = |z: u64| (z >> 11) as f64 / (1u64 << 53) as f64;
-    let values: Vec<f64> = bits(name, shape).into_iter().map(|z| map(unit(z))).collect();
-    Tensor::from_slice(&values).reshape(shape)
+/// The first outputs for `name`, one for each element of `shape`: int64 that hold the bits. By tensor
+/// operations, which wrap around as u64 does: a network has up to 10^8 elements.
+pub fn bits(name: &str, shape: &[i64]) -> Tensor {
+    let count = shape.iter().product::<i64>();
+    let mut z = Tensor::arange(count, (Kind::Int64, Device::Cpu));
+    z += 1;
+    z *= GOLDEN as i64;
+    z += fnv1a64(name) as i64;
+    for (by, factor) in [(30, 0xbf58_476d_1ce4_e5b9_u64), (27, 0x94d0_49bb_1331_11eb)] {
+        z = z.bitwise_xor_tensor(&shifted(&z, by));
+        z *= factor as i64;
+    }
+    z.bitwise_xor_tensor(&shifted(&z, 31)).reshape(shape)
 }
 
 /// u in [0, 1), float64.
 pub fn uniform(name: &str, shape: &[i64]) -> Tensor {
-    mapped(name, shape, |u| u)
+    let unit = shifted(&bits(name, shape), 11).to_kind(Kind::Double);
+    unit * (-53f64).exp2()
 }
 
 /// 2u - 1 in [-1, 1), float64.
 pub fn symmetric(name: &str, shape: &[i64]) -> Tensor {
-    mapped(name, shape, |u| 2.0 * u - 1.0)
+    uniform(name, shape) * 2.0 - 1.0
 }
 
 /// The value of a network's tensor, by the last part of its name and its rank.
 pub fn parameter(name: &str, shape: &[i64]) -> Tensor {
     let last = name.rsplit('.').next();
     match (last, shape) {
-        (Some("running_var"), _) => mapped(name, shape, |u| 1.0 + 0.5 * u),
+        (Some("running_var"), _) => uniform(name, shape) * 0.5 + 1.0,
         (Some("running_mean" | "bias"), _) => symmetric(name, shape) * 0.1,
         (_, [_]) => symmetric(name, shape) * 0.2 + 1.0,
         _ => {

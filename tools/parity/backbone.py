@@ -1,12 +1,20 @@
-"""Fixtures for backbones and the head in float64, weights filled by formula: see README.md."""
+"""Fixtures for backbones and the head in float64, weights filled by formula: see README.md.
+
+Writes all of them, or those of the families that are named: `backbone.py resnet iresnet`.
+"""
+
+import sys
 
 import torch
 
 import fill
 import fixtures
+from backbone_cases import FAMILIES
 from models import Head, backbone
 
 INPUT = (2, 3, 64, 64)
+# Names of a network of more tensors are kept as a hash.
+LONG = 650
 SMALL = {"channels": [8, 12, 20], "depths": [1, 2, 1], "squeeze_excite": 0.0, "pool": 2}
 ODD = {"channels": [8, 16], "depths": [2, 1], "squeeze_excite": 0.25, "pool": 1}
 
@@ -50,11 +58,11 @@ def values(name, shape):
     return torch.from_numpy(fill.symmetric(name, tuple(shape)))
 
 
-def summary(tensor):
-    """The first eight values, the sum and the sum of squares: ten numbers that pin a tensor."""
+def summary(tensor, first=8):
+    """The first values, the sum and the sum of squares: numbers that pin a tensor."""
     flat = tensor.detach().flatten()
     assert flat.isfinite().all()
-    return {"first": flat[:8].tolist(), "sum": flat.sum().item(), "sum_of_squares": flat.square().sum().item()}
+    return {"first": flat[:first].tolist(), "sum": flat.sum().item(), "sum_of_squares": flat.square().sum().item()}
 
 
 def forward_backward(module, shape, parameters):
@@ -86,14 +94,23 @@ def run_case(name, module, shape, parameters, norms):
 
 
 def listing(module):
-    """[name, shape] of all parameters and running statistics, in torch's order."""
+    """[name, shape] of all parameters and of what is not trained, in torch's order."""
     state = module.state_dict()
-    parameters = {name for name, _ in module.named_parameters()}
+    parameters = {name for name, tensor in module.named_parameters() if tensor.requires_grad}
     found = {"parameters": [], "buffers": []}
     for name, tensor in state.items():
         if tensor.is_floating_point():  # not num_batches_tracked
             found["parameters" if name in parameters else "buffers"].append([name, list(tensor.shape)])
     return found
+
+
+def brief(listing):
+    """The same, but of a long list only a hash."""
+    count = sum(map(len, listing.values()))
+    if count <= LONG:
+        return listing
+    lines = [f"{name} {shape} {role}" for role, tensors in listing.items() for name, shape in tensors]
+    return {"count": count, "fnv1a64": f"{fill.fnv1a64(chr(10).join(sorted(lines))):016x}"}
 
 
 def known_values():
@@ -130,8 +147,21 @@ def heads():
     fixtures.save_tensors("head", "expected.safetensors", tensors)
 
 
-def main():
-    fixtures.setup()
+def in_a_folder(family):
+    """The cases of one file of `src/backbone`; of the features a summary."""
+    cases, names = {}, {}
+    for name, kind, keys, shape, parameters, norms in FAMILIES[family]:
+        module, features = backbone(kind, **keys)
+        names[name] = {"features": features} | brief(listing(module))
+        out, found = run_case(name, module, shape, parameters, norms)
+        for mode in ("eval", "train"):
+            out[mode]["features"] = summary(found[f"{name}.{mode}.features"], 64)
+        cases[name] = {"kind": kind, "config": keys} | out
+    fixtures.save_json(f"backbone/{family}", "names.json", names)
+    fixtures.save_json(f"backbone/{family}", "cases.json", cases)
+
+
+def in_common():
     cases, names, tensors = {}, {}, {}
     for name, kind, keys, shape, parameters, norms in CASES:
         module, features = backbone(kind, **keys)
@@ -143,7 +173,15 @@ def main():
     fixtures.save_json("backbone", "names.json", names)
     fixtures.save_json("backbone", "cases.json", cases)
     fixtures.save_tensors("backbone", "expected.safetensors", tensors)
-    heads()
+
+
+def main():
+    fixtures.setup()
+    if not sys.argv[1:]:
+        in_common()
+        heads()
+    for family in sys.argv[1:] or FAMILIES:
+        in_a_folder(family)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ from torch import nn
 
 from efficient_fr import DEFAULT, EfficientFr
 from embedding_2d import Embedding2d
+from iresnet import DEPTHS, IResNet
+from mbf import Mbf
 from mobilefacenet import MobileFaceNet
 
 
@@ -20,7 +22,25 @@ def backbone(kind, **keys):
     if kind == "mobilefacenet":
         module = MobileFaceNet(**keys)
         return module, module.features
-    if kind not in ("resnet18", "resnet50"):
+    if kind in DEPTHS:
+        module = IResNet(DEPTHS[kind], **keys)
+        return module, module.fc.out_features
+    if kind == "mbf":
+        module = Mbf(**keys)
+        return module, module.features.layers[2].out_features
+    if kind == "inception_resnet_v1":
+        from facenet_pytorch import InceptionResnetV1
+
+        module = InceptionResnetV1(classify=True, num_classes=1, dropout_prob=keys.get("dropout", 0.6))
+        module.logits = nn.Identity()  # in place of a classifier; without `classify` it normalises
+        return module, module.last_linear.out_features
+    if kind == "efficientnet_b0":
+        depth = keys.get("stochastic_depth", 0.2)
+        module = torchvision.models.efficientnet_b0(weights=None, stochastic_depth_prob=depth)
+        features = module.classifier[1].in_features
+        module.classifier = nn.Identity()
+        return module, features
+    if kind not in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"):
         raise ValueError(f"unknown backbone {kind!r}")
     module = getattr(torchvision.models, kind)(weights=None)
     features = module.fc.in_features
