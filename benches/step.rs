@@ -30,14 +30,15 @@ fn steps(criterion: &mut Criterion) {
         let mut stepper = Stepper::new(&plan);
         let images = Tensor::randint(256, [BATCH, 3, SIZE, SIZE], (Kind::Uint8, plan.device));
         let labels = Tensor::randint(CLASSES as i64, [BATCH], (Kind::Int64, plan.device));
+        let inputs = Inputs::without_text(images, labels);
         let mut group = criterion.benchmark_group(backbone);
         group.throughput(Throughput::Elements(BATCH as u64)).sample_size(10);
         group.bench_function("forward", |b| {
-            b.iter(|| stepper.forward(&mut model, &images, &labels, true).expect("a step"));
+            b.iter(|| stepper.forward(&mut model, &inputs, true).expect("a step"));
         });
         group.bench_function("backward", |b| {
             b.iter_batched(
-                || stepper.forward(&mut model, &images, &labels, true).expect("a step").output.loss,
+                || stepper.forward(&mut model, &inputs, true).expect("a step").output.loss,
                 |loss| stepper.backward(&loss),
                 BatchSize::PerIteration,
             );
@@ -45,7 +46,7 @@ fn steps(criterion: &mut Criterion) {
         group.bench_function("step", |b| {
             b.iter(|| {
                 stepper
-                    .step(&mut model, optimizer.as_mut(), 0.01, &images, &labels)
+                    .step(&mut model, optimizer.as_mut(), 0.01, &inputs)
                     .expect("a step")
             });
         });

@@ -88,7 +88,8 @@ fn curve(experiment: &Path, steps: usize, folder: &Path, sets: &[String]) -> Res
         let (images, labels) = (pixels(&batch), Tensor::from_slice(&batch.labels));
         tch::manual_seed(derive(experiment.seed, Stream::Step, 0, step as u64) as i64);
         let lr = scheduler.lr(step);
-        let outcome = stepper.step(&mut model, optimizer.as_mut(), lr, &images, &labels)?;
+        let inputs = Inputs::without_text(images.shallow_clone(), labels.shallow_clone());
+        let outcome = stepper.step(&mut model, optimizer.as_mut(), lr, &inputs)?;
         losses.push(outcome.loss);
         rates.push(lr);
         batches.insert(format!("images_{step:04}"), images);

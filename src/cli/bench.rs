@@ -37,11 +37,12 @@ pub fn step(args: &BenchStepArgs) -> Result<()> {
     tch::manual_seed(derive(plan.experiment.seed, Stream::Step, 0, 0) as i64);
     let images = Tensor::randint(256, [batch, 3, height, width], (Kind::Uint8, plan.device));
     let labels = Tensor::randint(*classes as i64, [batch], (Kind::Int64, plan.device));
+    let inputs = Inputs::without_text(images, labels);
     let lr = plan.experiment.optimizer.lr();
     let mut measured = Vec::new();
     for step in 0..warm_up + steps {
         let begun = Instant::now();
-        let forward_pass = stepper.forward(&mut model, &images, &labels, true)?;
+        let forward_pass = stepper.forward(&mut model, &inputs, true)?;
         let forward = lap(plan.device, begun);
         stepper.backward(&forward_pass.output.loss);
         let backward = lap(plan.device, begun);

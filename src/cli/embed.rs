@@ -6,7 +6,7 @@ use super::progress::Counter;
 use super::say;
 use crate::checkpoint::{durable, write_with_texts};
 use crate::data::{Image, OnCorrupt};
-use crate::evaluate::Flip;
+use crate::evaluate::{Flip, merge_flip};
 use crate::inference::{self, Model, checkpoint_name};
 use crate::record::Verbosity;
 use crate::train::signals::StopFlag;
@@ -23,10 +23,13 @@ enum Format {
 }
 
 pub fn embed(args: &EmbedArgs, verbosity: Verbosity) -> Result<()> {
-    let EmbedArgs { model, images: patterns, output, flip, normalise, skip_broken } = args;
+    let EmbedArgs { model, images: patterns, texts, output, flip, normalise, skip_broken } = args;
     let format = format(output)?;
     writable(output)?;
-    let files = images("--images", patterns)?;
+    let (what, files) = match texts {
+        Some(file) => ("text", lines(file)?),
+        None => ("image", images("--images", patterns)?),
+    };
     let model = open(model)?;
     let flip = match flip {
         Some(flip) => *flip,
@@ -34,27 +37,36 @@ pub fn embed(args: &EmbedArgs, verbosity: Verbosity) -> Result<()> {
     };
     let corrupt = if *skip_broken { OnCorrupt::Skip } else { OnCorrupt::Error };
     let begun = std::time::Instant::now();
-    let embedded = embed_files(&model, &files, flip, corrupt, verbosity)?;
+    let embedded = match texts {
+        Some(_) => {
+            let texts: Vec<String> = files.iter().map(|text| text.display().to_string()).collect();
+            let plain = model.embed_texts(&texts)?;
+            let (vectors, dim) = (merge_flip(&plain, &plain, model.dim(), flip), model.dim());
+            let dim = if flip == Flip::Concat { 2 * dim } else { dim };
+            Embedded { kept: files.clone(), vectors, dim }
+        }
+        None => embed_files(&model, &files, flip, corrupt, verbosity)?,
+    };
     let seconds = begun.elapsed().as_secs_f64();
     let Embedded { kept, mut vectors, dim } = embedded;
     if *normalise {
         normalise_rows(&mut vectors, dim, &kept)?;
     }
     match format {
-        Format::Csv => write_csv(output, &kept, &vectors, dim)?,
+        Format::Csv => write_csv(output, what, &kept, &vectors, dim)?,
         Format::Npy => {
-            let list = output.with_extension("images.csv");
+            let list = output.with_extension(format!("{what}s.csv"));
             // The large file first: where it has no room, nothing is left.
             write_npy(output, &vectors, dim)?;
-            write_list(&list, &kept)?;
-            say(&format!("{}: the image of each row\n", list.display()))?;
+            write_list(&list, what, &kept)?;
+            say(&format!("{}: the {what} of each row\n", list.display()))?;
         }
         Format::Safetensors => {
             let shape = [kept.len() as i64, dim as i64];
             let tensors = [("embeddings".to_string(), Tensor::from_slice(&vectors).view(shape))];
             let names: Vec<String> = kept.iter().map(|path| path.display().to_string()).collect();
             let texts = [
-                ("images", serde_json::json!(names).to_string()),
+                (if texts.is_some() { "texts" } else { "images" }, serde_json::json!(names).to_string()),
                 ("experiment", model.plan.name.clone()),
                 ("checkpoint", format!("{} (epoch {})", model.checkpoint, model.epoch)),
                 ("flip", flip.to_string()),
@@ -65,7 +77,7 @@ pub fn embed(args: &EmbedArgs, verbosity: Verbosity) -> Result<()> {
         }
     }
     say(&format!(
-        "{}: {} x {dim}, {} (epoch {}), {:.0} images/s\n",
+        "{}: {} x {dim}, {} (epoch {}), {:.0} {what}s/s\n",
         output.display(),
         kept.len(),
         model.checkpoint,
@@ -124,6 +136,18 @@ pub fn embed_files(
     Ok(Embedded { kept: kept.map(|(_, file)| file.clone()).collect(), vectors, dim })
 }
 
+/// The texts of a file, one in each line, as the names that embeddings are written under.
+fn lines(file: &Path) -> Result<Vec<PathBuf>> {
+    let text = crate::config::read_file(file)?;
+    let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
+    let lines: Vec<PathBuf> = lines.filter(|line| !line.is_empty()).map(PathBuf::from).collect();
+    match lines.is_empty() {
+        true => Err(Error::input(format!("{} holds no text", file.display()))
+            .help("write one text in each line")),
+        false => Ok(lines),
+    }
+}
+
 fn format(output: &Path) -> Result<Format> {
     match output.extension().and_then(|e| e.to_str()) {
         Some("csv") => Ok(Format::Csv),
@@ -168,10 +192,16 @@ fn normalise_rows(vectors: &mut [f32], dim: usize, images: &[PathBuf]) -> Result
 }
 
 /// `image,e0,e1,...`
-fn write_csv(path: &Path, images: &[PathBuf], vectors: &[f32], dim: usize) -> Result<()> {
+fn write_csv(
+    path: &Path,
+    what: &str,
+    images: &[PathBuf],
+    vectors: &[f32],
+    dim: usize,
+) -> Result<()> {
     durable::write_file(path, |out| {
         let mut writer = csv::Writer::from_writer(out);
-        let header = std::iter::once("image".to_string()).chain((0..dim).map(|i| format!("e{i}")));
+        let header = std::iter::once(what.to_string()).chain((0..dim).map(|i| format!("e{i}")));
         writer.write_record(header)?;
         for (image, row) in images.iter().zip(vectors.chunks(dim)) {
             writer.write_field(image.as_os_str().as_encoded_bytes())?;
@@ -182,10 +212,10 @@ fn write_csv(path: &Path, images: &[PathBuf], vectors: &[f32], dim: usize) -> Re
 }
 
 /// `row,image`
-fn write_list(path: &Path, images: &[PathBuf]) -> Result<()> {
+fn write_list(path: &Path, what: &str, images: &[PathBuf]) -> Result<()> {
     durable::write_file(path, |out| {
         let mut writer = csv::Writer::from_writer(out);
-        writer.write_record(["row", "image"])?;
+        writer.write_record(["row", what])?;
         for (row, image) in images.iter().enumerate() {
             writer
                 .write_record([row.to_string().as_bytes(), image.as_os_str().as_encoded_bytes()])?;

@@ -46,8 +46,12 @@ pub struct EmbedArgs {
     pub model: ModelArgs,
     /// An image, a folder (all images below it) or a quoted pattern such as 'faces/**/*.jpg'; may be
     /// repeated.
-    #[arg(long, required = true, value_name = "GLOB", num_args = 1..)]
+    #[arg(long, value_name = "GLOB", num_args = 1..)]
+    #[arg(required_unless_present = "texts", conflicts_with = "texts")]
     pub images: Vec<String>,
+    /// Or a file of texts, one in each line, for a model with a text tower.
+    #[arg(long, value_name = "FILE.txt")]
+    pub texts: Option<PathBuf>,
     /// .csv (image and values), .npy (float32, with the images in .images.csv) or .safetensors.
     #[arg(long, value_name = "FILE")]
     pub output: PathBuf,
@@ -89,8 +93,12 @@ pub struct SearchArgs {
     #[arg(long, required = true, value_name = "GLOB", num_args = 1..)]
     pub gallery: Vec<String>,
     /// Images that are searched for, in the same forms.
-    #[arg(long, required = true, value_name = "GLOB", num_args = 1..)]
+    #[arg(long, value_name = "GLOB", num_args = 1..)]
+    #[arg(required_unless_present = "text", conflicts_with = "text")]
     pub query: Vec<String>,
+    /// Or a text that is searched for, by a model with a text tower; may be repeated.
+    #[arg(long, value_name = "TEXT")]
+    pub text: Vec<String>,
     /// Hits of each query.
     #[arg(long, default_value_t = 10, value_name = "K")]
     pub top_k: usize,

@@ -6,10 +6,10 @@ use super::images::images;
 use super::progress::Counter;
 use super::say;
 use crate::data::OnCorrupt;
-use crate::evaluate::rankings;
+use crate::evaluate::{merge_flip, rankings};
 use crate::evaluate::retrieval::{INDEX_SAMPLE, Index};
 use crate::inference::Model;
-use crate::plot::hits::{self, Row};
+use crate::plot::hits::{self, Query, Row};
 use crate::record::Verbosity;
 use crate::retrieval::{
     ApproximateIndex, Hits, IndexRecall, IndexSettings, Matrix, Metric, Progress, top_k,
@@ -27,6 +27,7 @@ pub fn search(args: &SearchArgs, verbosity: Verbosity) -> Result<()> {
         model,
         gallery,
         query,
+        text,
         top_k,
         metric,
         index,
@@ -43,7 +44,11 @@ pub fn search(args: &SearchArgs, verbosity: Verbosity) -> Result<()> {
     let sheet = contact_sheet.clone().unwrap_or_else(|| output.with_extension("png"));
     writable(output)?;
     writable(&sheet)?;
-    let (queries, gallery) = (images("--query", query)?, images("--gallery", gallery)?);
+    let queries = match text.as_slice() {
+        [] => Queries::Images(images("--query", query)?),
+        texts => Queries::Texts(texts.to_vec()),
+    };
+    let gallery = images("--gallery", gallery)?;
     let model = open(model)?;
     let corrupt = if *skip_broken { OnCorrupt::Skip } else { OnCorrupt::Error };
     let wanted = Wanted { k: *top_k, metric: *metric, index: *index, corrupt };
@@ -55,7 +60,10 @@ pub fn search(args: &SearchArgs, verbosity: Verbosity) -> Result<()> {
                 (found.gallery[index as usize].clone(), format!("{score:.3}"))
             };
             Row {
-                query: found.queries[query].clone(),
+                query: match text.is_empty() {
+                    true => Query::Image(found.queries[query].clone()),
+                    false => Query::Text(found.queries[query].display().to_string()),
+                },
                 hits: found.hits.of(query).map(hit).collect(),
             }
         })
@@ -82,8 +90,16 @@ pub fn search(args: &SearchArgs, verbosity: Verbosity) -> Result<()> {
     ))
 }
 
+/// What is searched for.
+pub enum Queries {
+    Images(Vec<PathBuf>),
+    /// By a model with a text tower.
+    Texts(Vec<String>),
+}
+
 /// The hits of every query, by file.
 pub struct Found {
+    /// Files, or texts as they are.
     pub queries: Vec<PathBuf>,
     pub gallery: Vec<PathBuf>,
     pub hits: Hits,
@@ -107,12 +123,17 @@ pub struct Wanted {
 /// A broken image, a stop.
 pub fn ranking(
     model: &Model,
-    queries: Vec<PathBuf>,
+    queries: Queries,
     gallery: Vec<PathBuf>,
     wanted: Wanted,
     verbosity: Verbosity,
 ) -> Result<Found> {
     let Wanted { k, metric, index, corrupt } = wanted;
+    let (queries, texts) = match queries {
+        Queries::Images(queries) => (queries, Vec::new()),
+        Queries::Texts(texts) => (Vec::new(), texts),
+    };
+    let of_texts = if texts.is_empty() { Vec::new() } else { model.embed_texts(&texts)? };
     let mut files = queries.clone();
     let of_query: HashMap<PathBuf, usize> =
         queries.iter().enumerate().map(|(at, path)| (path.clone(), at)).collect();
@@ -126,7 +147,13 @@ pub fn ranking(
         let values = values.collect();
         (kept, values)
     };
-    let (queries, query_rows) = side(queries);
+    let (queries, query_rows) = match texts.is_empty() {
+        true => side(queries),
+        false => {
+            let rows = merge_flip(&of_texts, &of_texts, model.dim(), flip);
+            (texts.into_iter().map(PathBuf::from).collect(), rows)
+        }
+    };
     let (gallery, gallery_rows) = side(gallery);
     if queries.is_empty() || gallery.is_empty() {
         return Err(Error::failed("no query or no gallery image can be read"));

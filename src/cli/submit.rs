@@ -3,7 +3,7 @@
 use super::args::SubmitArgs;
 use super::images::images;
 use super::say;
-use super::search::{Found, Wanted, ranking};
+use super::search::{Found, Queries, Wanted, ranking};
 use crate::data::OnCorrupt;
 use crate::evaluate::retrieval::Index;
 use crate::inference::{Kept, Model, checkpoint_name, plan_of};
@@ -52,7 +52,7 @@ pub fn submit(args: &SubmitArgs, verbosity: Verbosity) -> Result<()> {
         let (queries, gallery) = (queries.clone(), gallery.clone());
         let wanted =
             Wanted { k: *top_k, metric: *metric, index: Index::Exact, corrupt: OnCorrupt::Error };
-        let found = ranking(&model, queries, gallery, wanted, verbosity)?;
+        let found = ranking(&model, Queries::Images(queries), gallery, wanted, verbosity)?;
         let body = body(&config, &named.results(&found))?;
         let submission = Submission { epoch, checkpoint: &name, body: &body };
         let Some(client) = &client else {

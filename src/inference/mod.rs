@@ -116,6 +116,15 @@ impl Model {
         embedding::embed(&self.network, &self.preprocess, images, options, progress)
     }
 
+    /// Embeds captions, by a model with a text tower: a row of [`Model::dim`] values each, in the space
+    /// of the images, not normalised.
+    ///
+    /// # Errors
+    /// A model without a text tower.
+    pub fn embed_texts<T: AsRef<str>>(&self, texts: &[T]) -> Result<Vec<f32>> {
+        self.network.embed_captions(texts)
+    }
+
     /// The run's own way to embed: batches and flip test of `[evaluate]`.
     pub fn options(&self, mirror: bool, on_corrupt: OnCorrupt) -> Options {
         options(&self.plan, mirror, on_corrupt)

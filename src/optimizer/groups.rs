@@ -22,7 +22,9 @@ crate::config_struct! {
         pub layer_decay: f64 = 1.0, that("above 0 and at most 1", |x| *x > 0.0 && *x <= 1.0);
         /// The backbone's parameters.
         pub backbone: Scales = Scales::default();
-        /// The head's parameters.
+        /// The text tower's parameters.
+        pub text: Scales = Scales::default();
+        /// The parameters of the head, and of the texts' head.
         pub head: Scales = Scales::default();
         /// The loss's parameters, such as class weights.
         pub loss: Scales = Scales::default();
@@ -132,7 +134,7 @@ impl Groups {
         height: &dyn Fn(&str) -> usize,
         exempt: &[String],
     ) -> Result<Grouped, Misfit> {
-        let Groups { norms_and_biases_decay, layer_decay, backbone, head, loss, rules } = self;
+        let Groups { norms_and_biases_decay, layer_decay, backbone, text, head, loss, rules } = self;
         let patterns = self.patterns(&parameters)?;
         let mut grouped = Grouped::default();
         let mut counts = Counts::default();
@@ -148,7 +150,8 @@ impl Groups {
                     times(layer_decay.powf(height(below) as f64), 1.0);
                     Some(backbone)
                 }
-                Some(("head", _)) => Some(head),
+                Some(("text", _)) => Some(text),
+                Some(("head" | "text_head", _)) => Some(head),
                 Some(("loss", _)) => Some(loss),
                 _ => None,
             };

@@ -20,10 +20,17 @@ const PAPER: Pixel<u8> = Pixel([255, 255, 255]);
 const MISSING: Pixel<u8> = Pixel([225, 225, 225]);
 const FRAME: Pixel<u8> = Pixel([40, 90, 160]);
 
+/// What was searched for.
+#[derive(Clone, Debug)]
+pub enum Query {
+    Image(PathBuf),
+    Text(String),
+}
+
 /// A query and its hits, best first.
 #[derive(Clone, Debug)]
 pub struct Row {
-    pub query: PathBuf,
+    pub query: Query,
     /// Image and its caption.
     pub hits: Vec<(PathBuf, String)>,
 }
@@ -55,9 +62,18 @@ fn draw(rows: &[Row]) -> Result<RgbImage> {
         for frame in 1..=3 {
             outline(&mut sheet, left(0) - frame, y - frame, SIDE + 2 * frame);
         }
-        place(&mut sheet, query, left(0), y);
-        let name = query.file_name().unwrap_or_default().to_string_lossy();
-        captions.push((left(0), y + SIDE, fitted(&name)));
+        match query {
+            Query::Image(path) => {
+                place(&mut sheet, path, left(0), y);
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                captions.push((left(0), y + SIDE, fitted(&name)));
+            }
+            Query::Text(text) => {
+                let lines = wrapped(text, (SIDE / CAPTION) as usize);
+                let lines = (0..).zip(lines);
+                captions.extend(lines.map(|(at, line)| (left(0) + 2, y + at * CAPTION, line)));
+            }
+        }
         for (column, (hit, caption)) in hits.iter().enumerate() {
             let x = left(column as u32 + 1);
             place(&mut sheet, hit, x, y);
@@ -114,6 +130,22 @@ fn fitted(text: &str) -> String {
     format!("{kept}…")
 }
 
+/// At most `count` lines of a text, as wide as an image each.
+fn wrapped(text: &str, count: usize) -> Vec<String> {
+    let mut lines: Vec<String> = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last().map_or("", String::as_str);
+        let longer = if line.is_empty() { word.to_string() } else { format!("{line} {word}") };
+        let fits = line.is_empty() || font::width(&longer, EM) <= f64::from(SIDE) - 4.0;
+        match lines.last_mut().filter(|_| fits) {
+            Some(line) => *line = longer,
+            None => lines.push(word.to_string()),
+        }
+    }
+    lines.truncate(count);
+    lines.iter().map(|line| fitted(line)).collect()
+}
+
 fn write_captions(sheet: &mut RgbImage, captions: &[(u32, u32, String)]) -> Result<()> {
     font::register();
     let size = sheet.dimensions();
@@ -138,7 +170,7 @@ mod tests {
         RgbImage::from_pixel(20, 40, Pixel([200, 0, 0])).save(at("q.png")).unwrap();
         RgbImage::from_pixel(400, 400, Pixel([0, 200, 0])).save(at("h.png")).unwrap();
         let hits = vec![(at("h.png"), "0.93".to_string()), (at("gone.png"), "0.1".to_string())];
-        let rows = [Row { query: at("q.png"), hits }];
+        let rows = [Row { query: Query::Image(at("q.png")), hits }];
         let sheet = draw(&rows).unwrap();
         let middle = GAP + SIDE / 2;
         assert_eq!(sheet.get_pixel(middle, middle).0, [200, 0, 0]);

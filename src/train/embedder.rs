@@ -1,10 +1,44 @@
 //! A loader's batches as tensors.
 
+use super::model::Model;
+use crate::data::{Batch, Dataset};
 use tch::Tensor;
+
+/// What a step is given, on the model's device.
+#[derive(Debug)]
+pub struct Inputs {
+    /// uint8 [B, 3, H, W]
+    pub pixels: Tensor,
+    /// int64 `[B]`
+    pub labels: Tensor,
+    /// int64 [B, L]: the captions, where the data and the model have text.
+    pub tokens: Option<Tensor>,
+}
+
+impl Inputs {
+    /// Images and labels alone.
+    pub fn without_text(pixels: Tensor, labels: Tensor) -> Inputs {
+        Inputs { pixels, labels, tokens: None }
+    }
+
+    /// A batch of a loader over `set`.
+    pub fn of(batch: &Batch, set: &Dataset, model: &Model) -> Inputs {
+        let device = model.device();
+        let captions: Vec<&str> = match set.captions.is_empty() {
+            true => Vec::new(),
+            false => batch.indices.iter().map(|index| set.captions[*index].as_str()).collect(),
+        };
+        Inputs {
+            pixels: pixels(batch).to_device(device),
+            labels: Tensor::from_slice(&batch.labels).to_device(device),
+            tokens: (!captions.is_empty()).then(|| model.tokens(&captions)).flatten(),
+        }
+    }
+}
 
 /// # Shapes
 /// A loader's batch as uint8 [B, 3, H, W] on the CPU.
-pub fn pixels(batch: &crate::data::Batch) -> Tensor {
+pub fn pixels(batch: &Batch) -> Tensor {
     let shape = [batch.len() as i64, 3, batch.height as i64, batch.width as i64];
     Tensor::from_slice(&batch.images).view(shape)
 }

@@ -1,6 +1,7 @@
 //! One optimizer step: forward, backward, clip, update.
 
 use super::clip::Clip;
+use super::embedder::Inputs;
 use super::model::Model;
 use crate::Result;
 use crate::config::tables::Train;
@@ -98,37 +99,35 @@ impl Stepper {
         Stepper { amp: plan.amp, scaler, clip, channels_last }
     }
 
-    /// # Shapes
-    /// pixels uint8 [B, 3, H, W], labels int64 `[B]`, both on the model's device.
-    pub fn forward(
-        &self,
-        model: &mut Model,
-        pixels: &Tensor,
-        labels: &Tensor,
-        train: bool,
-    ) -> Result<Forward> {
+    /// # Errors
+    /// A loss over captions without any.
+    pub fn forward(&self, model: &mut Model, inputs: &Inputs, train: bool) -> Result<Forward> {
+        let Inputs { pixels, labels, tokens } = inputs;
         let mut images = model.normalize(pixels);
         if self.channels_last {
             images = layout::channels_last(&images)?;
         }
-        let embedding = autocast::with(model.device(), self.amp, || model.embed(&images, train))?;
+        let embed = || {
+            let text = tokens.as_ref().and_then(|tokens| model.embed_tokens(tokens, train));
+            (model.embed(&images, train), text)
+        };
+        let (embedding, text) = autocast::with(model.device(), self.amp, embed)?;
         let norm = crate::loss::norm(&crate::loss::widen(&embedding.detach()));
-        let input = LossInput { embedding: &embedding, labels, text: None, train };
+        let input = LossInput { embedding: &embedding, labels, text: text.as_ref(), train };
         let output = model.loss.forward(&input)?;
         Ok(Forward { output, embedding_norm: norm.mean(norm.kind()) })
     }
 
-    /// # Shapes
-    /// pixels uint8 [B, 3, H, W], labels int64 `[B]`, both on the model's device.
+    /// # Errors
+    /// As [`Stepper::forward`]; what the optimizer can't do.
     pub fn step(
         &mut self,
         model: &mut Model,
         optimizer: &mut dyn Optimizer,
         lr: f64,
-        pixels: &Tensor,
-        labels: &Tensor,
+        inputs: &Inputs,
     ) -> Result<StepOutcome> {
-        let forward = self.forward(model, pixels, labels, true)?;
+        let forward = self.forward(model, inputs, true)?;
         self.backward(&forward.output.loss);
         let Scalars { loss, monitored, correct, embedding_norm, values } = forward.scalars();
         let (grad_norm, skipped) = self.update(optimizer, lr)?;

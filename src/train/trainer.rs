@@ -1,7 +1,7 @@
 //! The training loop: epochs of steps, validation, evaluation, checkpoints.
 
 use super::divergence::REMEDY;
-use super::embedder::pixels;
+use super::embedder::Inputs;
 use super::embeddings::EmbeddingsRecord;
 use super::evaluation::{Evaluation, Scored};
 use super::model::Model;
@@ -134,11 +134,9 @@ impl Trainer<'_> {
         let lr = self.scheduler.lr(step as usize);
         // Noise inside a step depends on the step alone: a resumed run draws the same.
         tch::manual_seed(derive(self.plan.experiment.seed, Stream::Step, 0, step) as i64);
-        let device = self.model.device();
-        let images = pixels(batch).to_device(device);
-        let labels = Tensor::from_slice(&batch.labels).to_device(device);
+        let inputs = Inputs::of(batch, self.train.dataset(), &self.model);
         let optimizer = self.optimizer.as_mut();
-        let outcome = self.stepper.step(&mut self.model, optimizer, lr, &images, &labels)?;
+        let outcome = self.stepper.step(&mut self.model, optimizer, lr, &inputs)?;
         if outcome.diverged() {
             return Err(self.diverged(&outcome, lr));
         }
@@ -238,11 +236,9 @@ impl Trainer<'_> {
                 return Err(Error::stopped(format!("stopped by {by} during validation")));
             }
             let batch = batch?;
-            let device = self.model.device();
-            let images = pixels(&batch).to_device(device);
-            let labels = Tensor::from_slice(&batch.labels).to_device(device);
+            let inputs = Inputs::of(&batch, loader.dataset(), &self.model);
             let _no_grad = tch::no_grad_guard();
-            let forward = self.stepper.forward(&mut self.model, &images, &labels, false)?;
+            let forward = self.stepper.forward(&mut self.model, &inputs, false)?;
             let scalars = forward.scalars();
             if !scalars.monitored.is_finite() || !scalars.embedding_norm.is_finite() {
                 let Progress { step, epoch, .. } = self.progress;
