@@ -9,10 +9,12 @@
 //! Differs from the paper in: no larger weight decay of the last convolutions (4e-4 there), which
 //! `groups.rules` can give them; input sizes other than 112x112 and 112x96.
 
+use super::batch_norm::BatchNorm;
 use super::layers::{Conv, KAIMING_FAN_OUT, PRelu, batch_norm2d};
 use super::{Backbone, layer_of};
 use crate::config::Pretrained;
 use crate::data::PreprocessConfig;
+use crate::torch::checkpointing::Sequence;
 use tch::Tensor;
 use tch::nn::{self, Module, ModuleT};
 
@@ -95,6 +97,7 @@ impl MobileFaceNet {
             Conv::pointwise(1).build(&linear1 / "conv", LAST, features),
             batch_norm2d(linear1 / "bn", features),
         );
+        let blocks = Sequence::new(blocks);
         Box::new(Network { conv1, dw_conv1, blocks, conv2, linear7, linear1, features })
     }
 }
@@ -103,17 +106,17 @@ impl MobileFaceNet {
 struct Network {
     conv1: Activated,
     dw_conv1: Activated,
-    blocks: Vec<Bottleneck>,
+    blocks: Sequence<Bottleneck>,
     conv2: Activated,
-    linear7: (nn::Conv2D, nn::BatchNorm),
-    linear1: (nn::Conv2D, nn::BatchNorm),
+    linear7: (nn::Conv2D, BatchNorm),
+    linear1: (nn::Conv2D, BatchNorm),
     features: i64,
 }
 
 impl Backbone for Network {
     fn forward(&self, images: &Tensor, train: bool) -> Tensor {
         let stem = self.dw_conv1.forward(&self.conv1.forward(images, train), train);
-        let maps = self.blocks.iter().fold(stem, |x, block| block.forward(&x, train));
+        let maps = self.blocks.forward(stem, move |block, x| block.forward(x, train));
         let maps = normed(&self.linear7, &self.conv2.forward(&maps, train), train);
         normed(&self.linear1, &maps, train).flatten(1, -1)
     }
@@ -136,16 +139,36 @@ impl Backbone for Network {
             None => self.layers() - 1,
         }
     }
+
+    /// The rows of the paper's table, and what follows them.
+    fn stages(&self) -> usize {
+        STAGES.len() + 1
+    }
+
+    fn stage(&self, name: &str) -> usize {
+        let layer = self.layer(name);
+        let lasts = STAGES.iter().scan(0, |blocks, (_, _, depth, _)| {
+            *blocks += depth;
+            Some(*blocks)
+        });
+        // Rows that end before the layer, and the stem.
+        if layer == 0 { 0 } else { 1 + lasts.filter(|last| *last < layer).count() }
+    }
+
+    fn recompute(&mut self, blocks: usize) -> bool {
+        self.blocks.recompute(blocks);
+        true
+    }
 }
 
-fn normed((conv, bn): &(nn::Conv2D, nn::BatchNorm), maps: &Tensor, train: bool) -> Tensor {
+fn normed((conv, bn): &(nn::Conv2D, BatchNorm), maps: &Tensor, train: bool) -> Tensor {
     bn.forward_t(&conv.forward(maps), train)
 }
 
 /// Convolution, batch norm, PReLU.
 #[derive(Debug)]
 struct Activated {
-    conv: (nn::Conv2D, nn::BatchNorm),
+    conv: (nn::Conv2D, BatchNorm),
     prelu: PRelu,
 }
 
@@ -174,7 +197,7 @@ impl Activated {
 struct Bottleneck {
     widen: Activated,
     depthwise: Activated,
-    narrow: (nn::Conv2D, nn::BatchNorm),
+    narrow: (nn::Conv2D, BatchNorm),
     residual: bool,
 }
 

@@ -3,6 +3,7 @@
 //! Each backbone keeps the parameter names of the implementation whose published weights people
 //! have, below the prefix `backbone.`, so that those files load as they are.
 
+pub mod batch_norm;
 pub mod efficient_fr;
 pub mod embedding_2d;
 pub mod layers;
@@ -38,6 +39,23 @@ pub trait Backbone: std::fmt::Debug {
 
     /// The layer that a parameter belongs to, from 0, the stem; `name` without `backbone.`.
     fn layer(&self, name: &str) -> usize;
+
+    /// Stages in the sense of `finetune.freeze_stages`, without the stem: the parts between two
+    /// halvings of the resolution, or where nothing says otherwise, the blocks.
+    fn stages(&self) -> usize {
+        self.layers() - 1
+    }
+
+    /// The stage that a tensor belongs to, from 1; 0 is the stem. `name` without `backbone.`.
+    fn stage(&self, name: &str) -> usize {
+        self.layer(name)
+    }
+
+    /// From now on the backward pass recomputes the activations of so many blocks at a time; 0: of
+    /// none. False: this network can't.
+    fn recompute(&mut self, _blocks: usize) -> bool {
+        false
+    }
 }
 
 /// The layer of a parameter in a network of a stem and blocks: `block` are the numbers of its stage

@@ -4,9 +4,11 @@
 //! Reference: torchvision `resnet18`, `resnet50`; parameter names are theirs without `fc`, which
 //! the head and the loss replace.
 
+use super::batch_norm::BatchNorm;
 use super::layers::{Conv, batch_norm2d};
 use super::{Backbone, layer_of};
 use crate::config::Pretrained;
+use crate::torch::checkpointing::Sequence;
 use tch::Tensor;
 use tch::nn::{self, Module, ModuleT};
 
@@ -47,9 +49,9 @@ impl ResNet50 {
 #[derive(Debug)]
 struct Network {
     conv1: nn::Conv2D,
-    bn1: nn::BatchNorm,
+    bn1: BatchNorm,
     depths: [usize; 4],
-    blocks: Vec<Block>,
+    blocks: Sequence<Block>,
     features: i64,
 }
 
@@ -71,7 +73,7 @@ impl Network {
                 input = width * expansion;
             }
         }
-        Network { conv1, bn1, depths, blocks, features: input }
+        Network { conv1, bn1, depths, blocks: Sequence::new(blocks), features: input }
     }
 }
 
@@ -79,7 +81,7 @@ impl Backbone for Network {
     fn forward(&self, images: &Tensor, train: bool) -> Tensor {
         let stem = self.bn1.forward_t(&self.conv1.forward(images), train).relu_();
         let stem = stem.max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false);
-        let maps = self.blocks.iter().fold(stem, |x, block| block.forward(&x, train));
+        let maps = self.blocks.forward(stem, move |block, x| block.forward(x, train));
         maps.adaptive_avg_pool2d([1, 1]).flatten(1, -1)
     }
 
@@ -91,21 +93,34 @@ impl Backbone for Network {
         1 + self.blocks.len()
     }
 
-    /// `layer3.1.conv2.weight` is of stage 2, block 1.
+    /// `layer3.1.conv2.weight` is of stage 3, block 1.
     fn layer(&self, name: &str) -> usize {
-        let mut parts = name.split('.');
-        let stage = parts.next().and_then(|part| part.strip_prefix("layer")?.parse().ok());
-        let stage = stage.and_then(|stage: usize| stage.checked_sub(1));
-        let index = parts.next().and_then(|part| part.parse().ok());
+        let stage = self.stage(name).checked_sub(1);
+        let index = name.split('.').nth(1).and_then(|part| part.parse().ok());
         layer_of(&self.depths, stage.zip(index))
+    }
+
+    fn stages(&self) -> usize {
+        self.depths.len()
+    }
+
+    /// `layer3` is stage 3.
+    fn stage(&self, name: &str) -> usize {
+        let stage = name.strip_prefix("layer").and_then(|rest| rest.split('.').next());
+        stage.and_then(|stage| stage.parse().ok()).unwrap_or(0)
+    }
+
+    fn recompute(&mut self, blocks: usize) -> bool {
+        self.blocks.recompute(blocks);
+        true
     }
 }
 
 /// Convolutions each followed by batch norm, ReLU between them and after the addition.
 #[derive(Debug)]
 struct Block {
-    layers: Vec<(nn::Conv2D, nn::BatchNorm)>,
-    downsample: Option<(nn::Conv2D, nn::BatchNorm)>,
+    layers: Vec<(nn::Conv2D, BatchNorm)>,
+    downsample: Option<(nn::Conv2D, BatchNorm)>,
 }
 
 impl Block {
