@@ -5,7 +5,8 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 fn main() {
-    let sources = ["arcrun_native.cpp", "margin_softmax.cpp", "optimizers.cpp"];
+    let sources =
+        ["arcrun_native.cpp", "checkpointing.cpp", "margin_softmax.cpp", "optimizers.cpp"];
     for file in sources.iter().chain(&["arcrun_native.h", "guarded.h", "lists.h"]) {
         println!("cargo::rerun-if-changed=native/{file}");
     }

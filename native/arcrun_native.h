@@ -159,6 +159,24 @@ typedef struct {
  * embedding, weight and scale. */
 char *arcrun_margin_softmax(arcrun_margin_softmax_inputs inputs, arcrun_tensor loss);
 
+/* A part of the network. */
+typedef struct {
+  void *context;
+  /* Runs it on `input` and returns a new tensor, which becomes the shim's to delete; NULL where it
+   * failed, with the reason, closed by a zero byte, in `message`. `again`: in the backward pass, on
+   * whichever thread that runs. */
+  arcrun_tensor (*run)(void *context, arcrun_tensor input, bool again, char *message,
+                       size_t capacity);
+  /* Called once, when it is no longer needed, on any thread. */
+  void (*release)(void *context);
+} arcrun_segment;
+
+/* Runs a segment into `output` and keeps nothing of it but its input: the backward pass runs it
+ * again, with the same random numbers and autocast, and adds to the gradients of the parameters in
+ * it. Where the input has no graph or gradients are off it just runs. The segment is the shim's from
+ * here on, also where this fails. */
+char *arcrun_checkpointed(arcrun_tensor input, arcrun_segment segment, arcrun_tensor output);
+
 /* Deterministic kernels only (an operation without one fails), and no cuDNN autotuning. */
 char *arcrun_set_deterministic(bool on);
 

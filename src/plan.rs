@@ -79,7 +79,7 @@ pub fn conflicts(experiment: &Experiment) -> Vec<(String, String)> {
     for (key, message) in experiment.backbone.validate(&experiment.preprocess) {
         refuse(&format!("backbone.{key}"), message);
     }
-    for (key, message) in experiment.head.validate(&experiment.backbone) {
+    for (key, message) in experiment.head.validate(&experiment.backbone, &experiment.loss) {
         refuse(&format!("head.{key}"), message);
     }
     for (key, message) in experiment.loss.validate() {
@@ -105,8 +105,12 @@ pub fn conflicts(experiment: &Experiment) -> Vec<(String, String)> {
         refuse(&format!("optimizer.{key}"), message);
     }
     let (_, frozen) = experiment.backbone.common();
-    for (key, message) in experiment.groups.validate(frozen) {
+    let for_good = frozen && experiment.finetune.unfreeze_epoch == 0;
+    for (key, message) in experiment.groups.validate(for_good) {
         refuse(&format!("groups.{key}"), message);
+    }
+    for (key, message) in experiment.finetune.validate(frozen) {
+        refuse(&format!("finetune.{key}"), message);
     }
     for (key, message) in experiment.sampler.validate(experiment.train.batch_size) {
         refuse(key, message);

@@ -251,7 +251,7 @@ fn backbones_in_float64() {
 /// The head's names stand in its cases.
 #[test]
 fn heads_in_float64() {
-    assert_eq!(compare_all("head", "cases.json", "embedding", Network::head), 4, "cases");
+    assert_eq!(compare_all("head", "cases.json", "embedding", Network::head), 10, "cases");
 }
 
 /// Features of the evaluation mode, which is how embeddings are made; returns the number of cases.

@@ -62,6 +62,19 @@ fn every_example_loads_and_every_part_has_one() {
     }
 }
 
+/// What an example says fits together too.
+#[test]
+fn every_example_of_fine_tuning_loads() {
+    let examples = examples("docs/finetuning.md");
+    assert!(examples.len() >= 9, "{}", examples.len());
+    for example in examples {
+        let text = format!("data.kind = 'synthetic_faces'\n{example}");
+        let loaded = load_str::<Experiment>("finetuning.toml", &text, &[]);
+        let experiment = loaded.unwrap_or_else(|e| panic!("{example}\n{e}")).experiment;
+        assert_eq!(arcrun::plan::conflicts(&experiment), [], "{example}");
+    }
+}
+
 #[test]
 fn every_part_is_in_the_table_of_parts() {
     for family in arcrun::config::families() {

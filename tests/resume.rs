@@ -112,6 +112,23 @@ fn lamb_with_groups_goes_on_as_if_never_stopped() {
     ]);
 }
 
+/// A stop may fall before the epoch of the thaw, into it or after it.
+#[test]
+fn a_thaw_goes_on_as_if_never_stopped() {
+    stops_change_nothing(&[
+        "--set",
+        "optimizer.kind=adamw",
+        "--set",
+        "finetune.freeze_stages=1",
+        "--set",
+        "finetune.unfreeze_epoch=5",
+        "--set",
+        "groups.backbone.lr_scale=0.3",
+        "--set",
+        "finetune.gradient_checkpointing=1",
+    ]);
+}
+
 #[test]
 fn adam_and_reduce_on_plateau_go_on_as_if_never_stopped() {
     stops_change_nothing(&[

@@ -11,6 +11,7 @@
 use super::layers::{Conv, ConvBn, batch_norm2d, normed, squeeze_excite};
 use super::{Backbone, layer_of};
 use crate::config::Pretrained;
+use crate::torch::checkpointing::Sequence;
 use tch::Tensor;
 use tch::nn::{self, Init, Module, ModuleT};
 
@@ -74,6 +75,7 @@ impl EfficientFr {
             }
         }
         let (pool, depths, features) = (*pool as i64, depths.clone(), self.features());
+        let blocks = Sequence::new(blocks);
         Box::new(Network { stem_conv, stem_bn, depths, blocks, pool, features })
     }
 }
@@ -81,9 +83,9 @@ impl EfficientFr {
 #[derive(Debug)]
 struct Network {
     stem_conv: nn::Conv2D,
-    stem_bn: nn::BatchNorm,
+    stem_bn: BatchNorm,
     depths: Vec<usize>,
-    blocks: Vec<Block>,
+    blocks: Sequence<Block>,
     pool: i64,
     features: i64,
 }
@@ -91,7 +93,7 @@ struct Network {
 impl Backbone for Network {
     fn forward(&self, images: &Tensor, train: bool) -> Tensor {
         let stem = self.stem_bn.forward_t(&self.stem_conv.forward(images), train).silu();
-        let maps = self.blocks.iter().fold(stem, |x, block| block.forward(&x, train));
+        let maps = self.blocks.forward(stem, move |block, x| block.forward(x, train));
         maps.adaptive_avg_pool2d([self.pool, self.pool]).flatten(1, -1)
     }
 
@@ -108,6 +110,21 @@ impl Backbone for Network {
         let numbers = name.strip_prefix("stages.").into_iter().flat_map(|rest| rest.split('.'));
         let mut numbers = numbers.map_while(|part| part.parse().ok());
         layer_of(&self.depths, numbers.next().zip(numbers.next()))
+    }
+
+    fn stages(&self) -> usize {
+        self.depths.len()
+    }
+
+    /// `stages.3` is stage 4: the stem is 0.
+    fn stage(&self, name: &str) -> usize {
+        let stage = name.strip_prefix("stages.").and_then(|rest| rest.split('.').next());
+        stage.and_then(|stage| stage.parse().ok()).map_or(0, |stage: usize| stage + 1)
+    }
+
+    fn recompute(&mut self, blocks: usize) -> bool {
+        self.blocks.recompute(blocks);
+        true
     }
 }
 

@@ -6,8 +6,9 @@
 //! the head and the loss replace, its dropout by `head.dropout`.
 
 use super::layers::{Conv, ConvBn, KAIMING_FAN_OUT, batch_norm2d, normed, squeeze_excite};
-use super::{Backbone, layer_of};
+use super::{Backbone, layer_of, stage_of};
 use crate::config::Pretrained;
+use crate::torch::checkpointing::Sequence;
 use tch::Tensor;
 use tch::nn::{self, Init};
 
@@ -82,14 +83,14 @@ fn conv_bn(path: nn::Path, conv: Conv, input: i64, output: i64) -> ConvBn {
 #[derive(Debug)]
 struct Network {
     stem: ConvBn,
-    blocks: Vec<Block>,
+    blocks: Sequence<Block>,
     last: ConvBn,
 }
 
 impl Backbone for Network {
     fn forward(&self, images: &Tensor, train: bool) -> Tensor {
         let stem = normed(&self.stem, images, train).silu();
-        let maps = self.blocks.iter().fold(stem, |x, block| block.forward(&x, train));
+        let maps = self.blocks.forward(stem, move |block, x| block.forward(x, train));
         normed(&self.last, &maps, train).silu().adaptive_avg_pool2d([1, 1]).flatten(1, -1)
     }
 
@@ -111,6 +112,23 @@ impl Backbone for Network {
             Some(stage) if stage > STAGES.len() => self.layers() - 1,
             Some(stage) => layer_of(&DEPTHS, numbers.next().map(|index| (stage - 1, index))),
         }
+    }
+
+    /// The rows of the table, and the convolution after them.
+    fn stages(&self) -> usize {
+        DEPTHS.len() + 1
+    }
+
+    fn stage(&self, name: &str) -> usize {
+        match self.layer(name) {
+            layer if layer + 1 == self.layers() => DEPTHS.len() + 1,
+            layer => stage_of(&DEPTHS, layer),
+        }
+    }
+
+    fn recompute(&mut self, blocks: usize) -> bool {
+        self.blocks.recompute(blocks);
+        true
     }
 }
 

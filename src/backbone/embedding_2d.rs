@@ -11,8 +11,10 @@
 //! 3x3 stands before the head (of the paper's 28x28 it changes nothing); batch norm on request.
 
 use super::Backbone;
+use super::batch_norm::BatchNorm;
 use super::layers::{PRelu, batch_norm2d};
 use crate::config::Pretrained;
+use crate::torch::checkpointing::Sequence;
 use tch::Tensor;
 use tch::nn::init::{FanInOut, NonLinearity, NormalOrUniform};
 use tch::nn::{self, Init, Module, ModuleT};
@@ -57,26 +59,26 @@ impl Embedding2d {
             stages.push([first, second]);
             input = width;
         }
-        Box::new(Network { stages })
+        Box::new(Network { stages: Sequence::new(stages) })
     }
 }
 
 #[derive(Debug)]
 struct Network {
-    stages: Vec<[Layer; 2]>,
+    stages: Sequence<[Layer; 2]>,
 }
 
 impl Backbone for Network {
     fn forward(&self, images: &Tensor, train: bool) -> Tensor {
-        let stage = |maps: Tensor, layers: &[Layer; 2]| {
-            let maps = layers.iter().fold(maps, |maps, layer| layer.forward(&maps, train));
+        let stage = move |layers: &[Layer; 2], maps: &Tensor| {
+            let maps = layers[1].forward(&layers[0].forward(maps, train), train);
             // A side of a single pixel has nothing left to pool.
             let window = |side: i64| side.min(2);
             let size = maps.size();
             let window = [window(size[2]), window(size[3])];
             maps.max_pool2d(window, window, [0, 0], [1, 1], false)
         };
-        let maps = self.stages.iter().fold(images.shallow_clone(), stage);
+        let maps = self.stages.forward(images.shallow_clone(), stage);
         maps.adaptive_avg_pool2d([GRID, GRID]).flatten(1, -1)
     }
 
@@ -93,12 +95,26 @@ impl Backbone for Network {
         let stage = name.strip_prefix("stages.").and_then(|rest| rest.split('.').next());
         stage.and_then(|stage| stage.parse().ok()).unwrap_or(0)
     }
+
+    fn stages(&self) -> usize {
+        self.stages.len()
+    }
+
+    /// There is no stem.
+    fn stage(&self, name: &str) -> usize {
+        1 + self.layer(name)
+    }
+
+    fn recompute(&mut self, blocks: usize) -> bool {
+        self.stages.recompute(blocks);
+        true
+    }
 }
 
 #[derive(Debug)]
 struct Layer {
     conv: nn::Conv2D,
-    bn: Option<nn::BatchNorm>,
+    bn: Option<BatchNorm>,
     prelu: PRelu,
 }
 

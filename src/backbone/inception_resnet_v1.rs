@@ -8,10 +8,12 @@
 //! Differs from the reference in: the features are not normalised to length 1, which the losses and
 //! `run embed` do.
 
+use super::batch_norm::BatchNorm;
 use super::layers::PYTORCH_DEFAULT;
-use super::{Backbone, input_size, layer_of};
+use super::{Backbone, input_size, layer_of, stage_of};
 use crate::config::Pretrained;
 use crate::data::PreprocessConfig;
+use crate::torch::checkpointing::Sequence;
 use tch::Tensor;
 use tch::nn::{self, Init, Module, ModuleT};
 
@@ -151,28 +153,24 @@ impl InceptionResnetV1 {
         let config =
             nn::LinearConfig { ws_init: PYTORCH_DEFAULT, bias: false, ..Default::default() };
         let last_linear = nn::linear(path / "last_linear", LAST, FEATURES, config);
-        let last_bn = nn::batch_norm1d(path / "last_bn", FEATURES, NORM);
+        let last_bn = batch_norm(&(path / "last_bn"), FEATURES);
+        let blocks = Sequence::new(blocks);
         Box::new(Network { stem, blocks, dropout: *dropout, last_linear, last_bn })
     }
 }
 
-/// TensorFlow's eps, PyTorch's momentum.
-const NORM: nn::BatchNormConfig = nn::BatchNormConfig {
-    cudnn_enabled: true,
-    eps: 1e-3,
-    momentum: 0.1,
-    affine: true,
-    ws_init: Init::Const(1.0),
-    bs_init: Init::Const(0.0),
-};
+/// With TensorFlow's eps and PyTorch's momentum.
+fn batch_norm(path: &nn::Path, channels: i64) -> BatchNorm {
+    BatchNorm::with(path, channels, 0.1, 1e-3)
+}
 
 #[derive(Debug)]
 struct Network {
     stem: Vec<Unit>,
-    blocks: Vec<Block>,
+    blocks: Sequence<Block>,
     dropout: f64,
     last_linear: nn::Linear,
-    last_bn: nn::BatchNorm,
+    last_bn: BatchNorm,
 }
 
 impl Backbone for Network {
@@ -180,7 +178,7 @@ impl Backbone for Network {
         let (before, after) = self.stem.split_at(STEM_POOLING);
         let maps = max_pool(&through(before, images, train));
         let maps = through(after, &maps, train);
-        let maps = self.blocks.iter().fold(maps, |x, block| block.forward(&x, train));
+        let maps = self.blocks.forward(maps, move |block, x| block.forward(x, train));
         let mut pooled = maps.adaptive_avg_pool2d([1, 1]).flatten(1, -1);
         if self.dropout > 0.0 {
             pooled = pooled.dropout(self.dropout, train);
@@ -208,6 +206,23 @@ impl Backbone for Network {
             stage => layer_of(&STAGES.map(|stage| stage.depth), stage.map(|stage| (stage, index))),
         }
     }
+
+    /// Those of the paper, and what follows them.
+    fn stages(&self) -> usize {
+        STAGES.len() + 1
+    }
+
+    fn stage(&self, name: &str) -> usize {
+        match self.layer(name) {
+            layer if layer + 1 == self.layers() => STAGES.len() + 1,
+            layer => stage_of(&STAGES.map(|stage| stage.depth), layer),
+        }
+    }
+
+    fn recompute(&mut self, blocks: usize) -> bool {
+        self.blocks.recompute(blocks);
+        true
+    }
 }
 
 fn max_pool(maps: &Tensor) -> Tensor {
@@ -218,7 +233,7 @@ fn max_pool(maps: &Tensor) -> Tensor {
 #[derive(Debug)]
 struct Unit {
     conv: nn::Conv2D,
-    bn: nn::BatchNorm,
+    bn: BatchNorm,
 }
 
 impl Unit {
@@ -232,7 +247,7 @@ impl Unit {
         };
         Unit {
             conv: nn::conv(path / "conv", input, output, kernel, config),
-            bn: nn::batch_norm2d(path / "bn", output, NORM),
+            bn: batch_norm(&(path / "bn"), output),
         }
     }
 

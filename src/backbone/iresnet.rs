@@ -10,10 +10,12 @@
 //! Differs from the reference in: input sizes other than 112x112; with `train.amp` the fully connected
 //! layer is in half precision like the others.
 
+use super::batch_norm::BatchNorm;
 use super::layers::{Activated, Conv, ConvBn, PRelu, PYTORCH_DEFAULT, batch_norm2d, normed};
-use super::{Backbone, input_size, layer_of};
+use super::{Backbone, input_size, layer_of, stage_of};
 use crate::config::Pretrained;
 use crate::data::PreprocessConfig;
+use crate::torch::checkpointing::Sequence;
 use tch::Tensor;
 use tch::nn::{self, Init, Module, ModuleT};
 
@@ -83,11 +85,11 @@ iresnets! {
 struct Network {
     stem: Activated,
     depths: [usize; 4],
-    blocks: Vec<Block>,
-    bn2: nn::BatchNorm,
+    blocks: Sequence<Block>,
+    bn2: BatchNorm,
     dropout: f64,
     fc: nn::Linear,
-    end: nn::BatchNorm,
+    end: BatchNorm,
     features: i64,
 }
 
@@ -113,23 +115,14 @@ impl Network {
         Network {
             stem,
             depths,
-            blocks,
+            blocks: Sequence::new(blocks),
             bn2: batch_norm2d(path / "bn2", LAST),
             dropout,
             fc: nn::linear(path / "fc", LAST * area, features, config),
-            end: unscaled_batch_norm(&(path / "features"), features),
+            end: BatchNorm::fixed_scale(&(path / "features"), features),
             features,
         }
     }
-}
-
-/// Batch norm of vectors, whose scale is there and is 1.
-fn unscaled_batch_norm(path: &nn::Path, features: i64) -> nn::BatchNorm {
-    let config = nn::BatchNormConfig { affine: false, ..Default::default() };
-    let mut norm = nn::batch_norm1d(path, features, config);
-    norm.ws = Some(path.ones_no_train("weight", &[features]));
-    norm.bs = Some(path.var("bias", &[features], Init::Const(0.0)));
-    norm
 }
 
 /// A convolution of (kernel, stride) and its batch norm.
@@ -147,7 +140,7 @@ fn conv_bn(
 impl Backbone for Network {
     fn forward(&self, images: &Tensor, train: bool) -> Tensor {
         let stem = self.stem.forward(images, train);
-        let maps = self.blocks.iter().fold(stem, |x, block| block.forward(&x, train));
+        let maps = self.blocks.forward(stem, move |block, x| block.forward(x, train));
         let mut whole = self.bn2.forward_t(&maps, train).flatten(1, -1);
         if self.dropout > 0.0 {
             whole = whole.dropout(self.dropout, train);
@@ -176,11 +169,29 @@ impl Backbone for Network {
             block => layer_of(&self.depths, block),
         }
     }
+
+    /// The four, and what follows them.
+    fn stages(&self) -> usize {
+        self.depths.len() + 1
+    }
+
+    /// `layer3.1.conv2.weight` is of stage 3.
+    fn stage(&self, name: &str) -> usize {
+        match self.layer(name) {
+            layer if layer + 1 == self.layers() => self.depths.len() + 1,
+            layer => stage_of(&self.depths, layer),
+        }
+    }
+
+    fn recompute(&mut self, blocks: usize) -> bool {
+        self.blocks.recompute(blocks);
+        true
+    }
 }
 
 #[derive(Debug)]
 struct Block {
-    bn1: nn::BatchNorm,
+    bn1: BatchNorm,
     first: Activated,
     second: ConvBn,
     downsample: Option<ConvBn>,

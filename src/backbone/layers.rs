@@ -1,5 +1,6 @@
 //! Layers shared by the convolutional backbones, with PyTorch's defaults where tch differs.
 
+use super::batch_norm::BatchNorm;
 use tch::nn::init::{FanInOut, NonLinearity, NormalOrUniform};
 use tch::nn::{self, Init, Module, ModuleT};
 use tch::{Kind, Tensor};
@@ -55,13 +56,12 @@ impl Conv {
 }
 
 /// Batch norm that starts as the identity; tch's own default draws its weights from [0, 1].
-pub fn batch_norm2d(path: nn::Path, channels: i64) -> nn::BatchNorm {
-    let config = nn::BatchNormConfig { ws_init: Init::Const(1.), ..Default::default() };
-    nn::batch_norm2d(path, channels, config)
+pub fn batch_norm2d(path: nn::Path, channels: i64) -> BatchNorm {
+    BatchNorm::new(&path, channels)
 }
 
 /// A convolution and the batch norm after it.
-pub type ConvBn = (nn::Conv2D, nn::BatchNorm);
+pub type ConvBn = (nn::Conv2D, BatchNorm);
 
 /// # Shapes
 /// Those of the convolution.

@@ -9,11 +9,13 @@
 //! Differs from the reference in: input sizes other than 112x112; with `train.amp` the last layers are
 //! in half precision like the others.
 
+use super::batch_norm::BatchNorm;
 use super::layers::{Activated, Conv, ConvBn, KAIMING_FAN_OUT, batch_norm2d, normed};
 use super::mobilefacenet::Bottleneck;
-use super::{Backbone, input_size, layer_of};
+use super::{Backbone, input_size, layer_of, stage_of};
 use crate::config::Pretrained;
 use crate::data::PreprocessConfig;
+use crate::torch::checkpointing::Sequence;
 use tch::Tensor;
 use tch::nn::{self, Init, Module, ModuleT};
 
@@ -95,9 +97,8 @@ impl Mbf {
         let config =
             nn::LinearConfig { ws_init: KAIMING_FAN_OUT, bias: false, ..Default::default() };
         let linear = nn::linear(&end / 2, LAST, features, config);
-        let config = nn::BatchNormConfig { ws_init: Init::Const(1.0), ..Default::default() };
-        let bn = nn::batch_norm1d(&end / 3, features, config);
-        Box::new(Network { stem, blocks, conv_sep, pooling, linear, bn, features })
+        let bn = BatchNorm::new(&(&end / 3), features);
+        Box::new(Network { stem, blocks: Sequence::new(blocks), conv_sep, pooling, linear, bn, features })
     }
 }
 
@@ -109,19 +110,19 @@ fn pieces<'a>(path: &nn::Path<'a>) -> [nn::Path<'a>; 3] {
 #[derive(Debug)]
 struct Network {
     stem: [Activated; 2],
-    blocks: Vec<Bottleneck>,
+    blocks: Sequence<Bottleneck>,
     conv_sep: Activated,
     /// A depthwise convolution over the whole of the last maps.
     pooling: ConvBn,
     linear: nn::Linear,
-    bn: nn::BatchNorm,
+    bn: BatchNorm,
     features: i64,
 }
 
 impl Backbone for Network {
     fn forward(&self, images: &Tensor, train: bool) -> Tensor {
         let stem = self.stem[1].forward(&self.stem[0].forward(images, train), train);
-        let maps = self.blocks.iter().fold(stem, |x, block| block.forward(&x, train));
+        let maps = self.blocks.forward(stem, move |block, x| block.forward(x, train));
         let pooled = normed(&self.pooling, &self.conv_sep.forward(&maps, train), train);
         self.bn.forward_t(&self.linear.forward(&pooled.flatten(1, -1)), train)
     }
@@ -148,5 +149,22 @@ impl Backbone for Network {
             _ => (stage, index),
         });
         layer_of(&STAGES.map(|(_, _, repeats)| repeats.max(1)), block)
+    }
+
+    /// The rows of the table, and what follows them.
+    fn stages(&self) -> usize {
+        STAGES.len() + 1
+    }
+
+    fn stage(&self, name: &str) -> usize {
+        match self.layer(name) {
+            layer if layer + 1 == self.layers() => STAGES.len() + 1,
+            layer => stage_of(&STAGES.map(|(_, _, repeats)| repeats.max(1)), layer),
+        }
+    }
+
+    fn recompute(&mut self, blocks: usize) -> bool {
+        self.blocks.recompute(blocks);
+        true
     }
 }

@@ -13,6 +13,7 @@ use super::layers::{Activated, Conv, ConvBn, KAIMING_FAN_OUT, batch_norm2d, norm
 use super::{Backbone, input_size, layer_of};
 use crate::config::Pretrained;
 use crate::data::PreprocessConfig;
+use crate::torch::checkpointing::Sequence;
 use tch::Tensor;
 use tch::nn;
 
@@ -87,6 +88,7 @@ impl MobileFaceNet {
             Conv::pointwise(1).build(&linear1 / "conv", LAST, features),
             batch_norm2d(linear1 / "bn", features),
         );
+        let blocks = Sequence::new(blocks);
         Box::new(Network { conv1, dw_conv1, blocks, conv2, linear7, linear1, features })
     }
 }
@@ -100,7 +102,7 @@ fn pieces<'a>(path: &nn::Path<'a>) -> [nn::Path<'a>; 3] {
 struct Network {
     conv1: Activated,
     dw_conv1: Activated,
-    blocks: Vec<Bottleneck>,
+    blocks: Sequence<Bottleneck>,
     conv2: Activated,
     linear7: ConvBn,
     linear1: ConvBn,
@@ -110,7 +112,7 @@ struct Network {
 impl Backbone for Network {
     fn forward(&self, images: &Tensor, train: bool) -> Tensor {
         let stem = self.dw_conv1.forward(&self.conv1.forward(images, train), train);
-        let maps = self.blocks.iter().fold(stem, |x, block| block.forward(&x, train));
+        let maps = self.blocks.forward(stem, move |block, x| block.forward(x, train));
         let maps = normed(&self.linear7, &self.conv2.forward(&maps, train), train);
         normed(&self.linear1, &maps, train).flatten(1, -1)
     }
@@ -132,6 +134,26 @@ impl Backbone for Network {
             None if name.starts_with("conv1.") || name.starts_with("dw_conv1.") => 0,
             None => self.layers() - 1,
         }
+    }
+
+    /// The rows of the paper's table, and what follows them.
+    fn stages(&self) -> usize {
+        STAGES.len() + 1
+    }
+
+    fn stage(&self, name: &str) -> usize {
+        let layer = self.layer(name);
+        let lasts = STAGES.iter().scan(0, |blocks, (_, _, depth, _)| {
+            *blocks += depth;
+            Some(*blocks)
+        });
+        // Rows that end before the layer, and the stem.
+        if layer == 0 { 0 } else { 1 + lasts.filter(|last| *last < layer).count() }
+    }
+
+    fn recompute(&mut self, blocks: usize) -> bool {
+        self.blocks.recompute(blocks);
+        true
     }
 }
 

@@ -3,6 +3,7 @@
 //! Each backbone keeps the parameter names of the implementation whose published weights people
 //! have, below the prefix `backbone.`, so that those files load as they are.
 
+pub mod batch_norm;
 pub mod efficient_fr;
 pub mod efficientnet_b0;
 pub mod embedding_2d;
@@ -54,12 +55,38 @@ pub trait Backbone: std::fmt::Debug {
 
     /// The layer that a parameter belongs to, from 0, the stem; `name` without `backbone.`.
     fn layer(&self, name: &str) -> usize;
+
+    /// Stages in the sense of `finetune.freeze_stages`, without the stem: the parts between two
+    /// halvings of the resolution, or where nothing says otherwise, the blocks.
+    fn stages(&self) -> usize {
+        self.layers() - 1
+    }
+
+    /// The stage that a tensor belongs to, from 1; 0 is the stem. `name` without `backbone.`.
+    fn stage(&self, name: &str) -> usize {
+        self.layer(name)
+    }
+
+    /// From now on the backward pass recomputes the activations of so many blocks at a time; 0: of
+    /// none. False: this network can't.
+    fn recompute(&mut self, _blocks: usize) -> bool {
+        false
+    }
 }
 
 /// The layer of a parameter in a network of a stem and blocks: `block` are the numbers of its stage
 /// and, within that, its block, from 0; None for the stem. `depths` are the blocks of each stage.
 fn layer_of(depths: &[usize], block: Option<(usize, usize)>) -> usize {
     block.map_or(0, |(stage, index)| 1 + depths[..stage].iter().sum::<usize>() + index)
+}
+
+/// The stage, from 1, of a layer that [`layer_of`] tells; 0 for the stem.
+fn stage_of(depths: &[usize], layer: usize) -> usize {
+    let ends = depths.iter().scan(0, |blocks, depth| {
+        *blocks += depth;
+        Some(*blocks)
+    });
+    if layer == 0 { 0 } else { 1 + ends.filter(|end| *end < layer).count() }
 }
 
 impl BackboneConfig {

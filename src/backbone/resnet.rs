@@ -7,6 +7,7 @@
 use super::layers::{Conv, ConvBn, batch_norm2d, normed};
 use super::{Backbone, layer_of};
 use crate::config::Pretrained;
+use crate::torch::checkpointing::Sequence;
 use tch::Tensor;
 use tch::nn::{self, Module, ModuleT};
 
@@ -51,9 +52,9 @@ resnets! {
 #[derive(Debug)]
 struct Network {
     conv1: nn::Conv2D,
-    bn1: nn::BatchNorm,
+    bn1: BatchNorm,
     depths: [usize; 4],
-    blocks: Vec<Block>,
+    blocks: Sequence<Block>,
     features: i64,
 }
 
@@ -75,7 +76,7 @@ impl Network {
                 input = width * expansion;
             }
         }
-        Network { conv1, bn1, depths, blocks, features: input }
+        Network { conv1, bn1, depths, blocks: Sequence::new(blocks), features: input }
     }
 }
 
@@ -83,7 +84,7 @@ impl Backbone for Network {
     fn forward(&self, images: &Tensor, train: bool) -> Tensor {
         let stem = self.bn1.forward_t(&self.conv1.forward(images), train).relu_();
         let stem = stem.max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false);
-        let maps = self.blocks.iter().fold(stem, |x, block| block.forward(&x, train));
+        let maps = self.blocks.forward(stem, move |block, x| block.forward(x, train));
         maps.adaptive_avg_pool2d([1, 1]).flatten(1, -1)
     }
 
@@ -95,13 +96,26 @@ impl Backbone for Network {
         1 + self.blocks.len()
     }
 
-    /// `layer3.1.conv2.weight` is of stage 2, block 1.
+    /// `layer3.1.conv2.weight` is of stage 3, block 1.
     fn layer(&self, name: &str) -> usize {
-        let mut parts = name.split('.');
-        let stage = parts.next().and_then(|part| part.strip_prefix("layer")?.parse().ok());
-        let stage = stage.and_then(|stage: usize| stage.checked_sub(1));
-        let index = parts.next().and_then(|part| part.parse().ok());
+        let stage = self.stage(name).checked_sub(1);
+        let index = name.split('.').nth(1).and_then(|part| part.parse().ok());
         layer_of(&self.depths, stage.zip(index))
+    }
+
+    fn stages(&self) -> usize {
+        self.depths.len()
+    }
+
+    /// `layer3` is stage 3.
+    fn stage(&self, name: &str) -> usize {
+        let stage = name.strip_prefix("layer").and_then(|rest| rest.split('.').next());
+        stage.and_then(|stage| stage.parse().ok()).unwrap_or(0)
+    }
+
+    fn recompute(&mut self, blocks: usize) -> bool {
+        self.blocks.recompute(blocks);
+        true
     }
 }
 

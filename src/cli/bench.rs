@@ -39,6 +39,7 @@ pub fn step(args: &BenchStepArgs) -> Result<()> {
     let labels = Tensor::randint(*classes as i64, [batch], (Kind::Int64, plan.device));
     let inputs = Inputs::without_text(images, labels);
     let lr = plan.experiment.optimizer.lr();
+    let before = memory("VmRSS");
     let mut measured = Vec::new();
     for step in 0..warm_up + steps {
         let begun = Instant::now();
@@ -62,10 +63,12 @@ pub fn step(args: &BenchStepArgs) -> Result<()> {
         ("total", total),
     ];
     let backbone = plan.experiment.backbone.kind();
+    let peak = peak_beside(before, plan.device);
     if *json {
         let mut object = serde_json::json!({
             "model": backbone,
             "images_per_second": 1e3 * batch as f64 / total,
+            "peak_mb": peak,
         });
         for (name, value) in rows {
             object[format!("{name}_ms")] = value.into();
@@ -80,7 +83,10 @@ pub fn step(args: &BenchStepArgs) -> Result<()> {
         let speed = 1e3 * batch as f64 / value;
         say(&format!("  {name:<10}{value:>10.1} ms{speed:>10.1} images/s\n"))?;
     }
-    Ok(())
+    match peak {
+        Some(peak) => say(&format!("  {:<10}{peak:>10.0} MB beside the weights\n", "peak")),
+        None => Ok(()),
+    }
 }
 
 /// The experiment, with threads and determinism set.
@@ -149,11 +155,7 @@ pub fn loss(args: &BenchStepArgs) -> Result<()> {
     let milliseconds = |of: fn(&Stages) -> f64| 1e3 * median(measured.iter().map(of).collect());
     let (forward, backward) = (milliseconds(|s| s.forward), milliseconds(|s| s.backward));
     let total = milliseconds(|s| s.forward + s.backward);
-    // What a GPU allocates is not seen here.
-    let peak = match plan.device {
-        Device::Cpu => before.zip(memory("VmHWM")).map(|(before, peak)| peak - before),
-        _ => None,
-    };
+    let peak = peak_beside(before, plan.device);
     let kind = experiment.loss.kind();
     if *json {
         let object = serde_json::json!({
@@ -226,6 +228,14 @@ fn memory(key: &str) -> Option<f64> {
     let line = status.lines().find(|line| line.starts_with(key))?;
     let kilobytes: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kilobytes * 1024.0 / 1e6)
+}
+
+/// MB by which the process grew at its peak; what a GPU allocates is not seen here.
+fn peak_beside(before: Option<f64>, device: Device) -> Option<f64> {
+    match device {
+        Device::Cpu => before.zip(memory("VmHWM")).map(|(before, peak)| peak - before),
+        _ => None,
+    }
 }
 
 /// Seconds since `begun`, everything asked of the device being done.

@@ -46,9 +46,11 @@ pub fn dry_run(plan: &Plan) -> Result<String> {
     let Prepared { splits, evaluation, notes } =
         prepare(plan, Verbosity::Normal, Absent::Refuse, &StopFlag::default())?;
     let (images, classes) = (splits.train.len(), splits.train.labels.len());
-    let model = Model::build(experiment, classes, plan.device);
+    let mut model = Model::build(experiment, classes, plan.device);
     crate::train::pretrained::load(&model, experiment.backbone.common().0)?;
-    let groups = model.grouped(plan)?.notice;
+    let grouped = model.grouped(plan)?;
+    let parameters = grouped.values();
+    let groups = [grouped.notice, model.frozen_notice(experiment.train.epochs)];
     let options = LoaderOptions {
         batch_size: experiment.train.batch_size,
         seed: experiment.seed,
@@ -66,7 +68,6 @@ pub fn dry_run(plan: &Plan) -> Result<String> {
         let pixels = pixels(&batch?).to_device(plan.device);
         let _ = tch::no_grad(|| model.embed(&model.normalize(&pixels), false));
     }
-    let parameters: usize = model.parameters().values().map(tch::Tensor::numel).sum();
     let mut text = format!("{}: ready\n", plan.file.display());
     // Writing to a String can't fail.
     let mut line = |name: &str, value: String| {
@@ -82,6 +83,6 @@ pub fn dry_run(plan: &Plan) -> Result<String> {
     for (name, set) in &evaluation.sets {
         line("evaluate", format!("{name}: {}", set.size()));
     }
-    notes.into_iter().chain(groups).for_each(|note| line("note", note));
+    notes.into_iter().chain(groups.into_iter().flatten()).for_each(|note| line("note", note));
     Ok(text)
 }

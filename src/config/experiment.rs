@@ -12,6 +12,7 @@ use crate::optimizer::groups::Groups;
 use crate::scheduler::SchedulerConfig;
 use crate::submit::Submit;
 use crate::sweep::pruning::PruningConfig;
+use crate::train::finetune::Finetune;
 
 crate::config_struct! {
     /// One experiment: data, network, loss, optimizer, schedule, evaluation and record.
@@ -42,6 +43,8 @@ crate::config_struct! {
         pub optimizer: OptimizerConfig = OptimizerConfig::default();
         /// Which parameters get which share of the learning rate and of the weight decay.
         pub groups: Groups = Groups::default();
+        /// What of the backbone does not train, and until when.
+        pub finetune: Finetune = Finetune::default();
         /// How the learning rate moves.
         pub scheduler: SchedulerConfig = SchedulerConfig::default();
         /// Length and manner of the training.

@@ -50,6 +50,10 @@ impl LossPart for AdaFace {
         let state = State { mean: 20.0, std: 100.0 };
         Box::new(Built { config: self.clone(), classifier, state })
     }
+
+    fn reads_norms(&self) -> bool {
+        true
+    }
 }
 
 impl State {

@@ -129,6 +129,11 @@ pub trait LossPart {
         Needs::default()
     }
 
+    /// Whether the lengths of embeddings matter to it, beside their directions.
+    fn reads_norms(&self) -> bool {
+        false
+    }
+
     /// What is wrong with the values taken together: (key below `loss`, message).
     fn validate(&self) -> Vec<(String, String)> {
         Vec::new()
@@ -164,6 +169,11 @@ impl LossConfig {
 
     pub fn needs(&self) -> Needs {
         self.part().needs()
+    }
+
+    /// Whether it is lost on embeddings of unit length.
+    pub fn reads_norms(&self) -> bool {
+        self.part().reads_norms()
     }
 
     /// What is wrong with the values taken together: (key below `loss`, message).

@@ -51,6 +51,10 @@ impl LossPart for SphereFace {
         let classifier = CosineClassifier::new(path, dim, classes);
         Box::new(Built { config: self.clone(), classifier, state: State::default() })
     }
+
+    fn reads_norms(&self) -> bool {
+        true
+    }
 }
 
 impl Built {

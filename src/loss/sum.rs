@@ -50,6 +50,10 @@ impl LossPart for Sum {
         Box::new(Built { parts: parts.iter().map(term).collect() })
     }
 
+    fn reads_norms(&self) -> bool {
+        self.parts.values().any(|part| part.loss.reads_norms())
+    }
+
     fn needs(&self) -> Needs {
         let all = self.parts.values().map(|part| part.loss.needs());
         all.fold(Needs::default(), |sum, needs| Needs {

@@ -75,6 +75,13 @@ pub struct Grouped {
     pub notice: Option<String>,
 }
 
+impl Grouped {
+    /// How many numbers are trained.
+    pub fn values(&self) -> usize {
+        self.members.values().map(|member| member.parameter.numel()).sum()
+    }
+}
+
 /// All in one group.
 impl From<BTreeMap<String, Tensor>> for Grouped {
     fn from(parameters: BTreeMap<String, Tensor>) -> Self {
@@ -95,7 +102,7 @@ pub struct Misfit {
 
 impl Groups {
     /// What is wrong whatever the model: (key below `groups`, message). `frozen`: the whole
-    /// backbone is.
+    /// backbone is, for good.
     pub fn validate(&self, frozen: bool) -> Vec<(String, String)> {
         let mut wrong = Vec::new();
         for (name, rule) in &self.rules {

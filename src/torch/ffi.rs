@@ -2,7 +2,7 @@
 
 use super::foreach;
 use crate::error::Error;
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_void};
 use tch::Tensor;
 use torch_sys::C_tensor;
 
@@ -52,6 +52,19 @@ pub(super) struct MarginSoftmaxInputs {
     pub threshold: *mut C_tensor,
     pub hard_t: f64,
     pub clip: f64,
+}
+
+#[repr(C)]
+pub(super) struct Segment {
+    pub context: *mut c_void,
+    pub run: unsafe extern "C" fn(
+        context: *mut c_void,
+        input: *mut C_tensor,
+        again: bool,
+        message: *mut c_char,
+        capacity: usize,
+    ) -> *mut C_tensor,
+    pub release: unsafe extern "C" fn(context: *mut c_void),
 }
 
 unsafe extern "C" {
@@ -153,6 +166,11 @@ unsafe extern "C" {
     pub(super) fn arcrun_margin_softmax(
         inputs: MarginSoftmaxInputs,
         loss: *mut C_tensor,
+    ) -> *mut c_char;
+    pub(super) fn arcrun_checkpointed(
+        input: *mut C_tensor,
+        segment: Segment,
+        output: *mut C_tensor,
     ) -> *mut c_char;
     pub(super) fn arcrun_set_deterministic(on: bool) -> *mut c_char;
     pub(super) fn arcrun_load_cuda() -> *mut c_char;

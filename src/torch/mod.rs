@@ -1,7 +1,9 @@
 //! What tch does not wrap: devices with CUDA opened at run time, autocast with a type, fused
-//! optimizer kernels, loss scaling, deterministic kernels. Safe faces of the shim in `native/`.
+//! optimizer kernels, loss scaling, gradient checkpointing, deterministic kernels. Safe faces of the
+//! shim in `native/`.
 
 pub mod autocast;
+pub mod checkpointing;
 pub mod determinism;
 pub mod device;
 mod ffi;

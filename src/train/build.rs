@@ -49,7 +49,9 @@ pub fn build<'a>(
         pretrained::load(&model, source)?;
     }
     let grouped = model.grouped(plan)?;
-    if let Some(text) = &grouped.notice {
+    let parameters = grouped.values();
+    let epochs = experiment.train.epochs;
+    for text in [&grouped.notice, &model.frozen_notice(epochs)].into_iter().flatten() {
         recorder.notice(text)?;
     }
     let mut optimizer = experiment.optimizer.build(grouped);
@@ -116,7 +118,6 @@ pub fn build<'a>(
         };
     }
     let loss_columns = model.loss.columns();
-    let parameters: usize = model.parameters().values().map(tch::Tensor::numel).sum();
     info.parameters = parameters as u64;
     info.write(path)?;
     evaluation.csv = Some(path.join(Evaluation::FILE));

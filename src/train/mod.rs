@@ -6,6 +6,8 @@ mod divergence;
 pub mod embedder;
 pub mod embeddings;
 pub mod evaluation;
+pub mod finetune;
+mod freezing;
 pub mod model;
 mod prepare;
 pub mod pretrained;

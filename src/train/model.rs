@@ -1,7 +1,8 @@
 //! The model: backbone and head, with their named parameters, and the loss beside them.
 
+use super::freezing::Freezing;
 use crate::Result;
-use crate::backbone::Backbone;
+use crate::backbone::{Backbone, batch_norm};
 use crate::config::Experiment;
 use crate::data::Preprocess;
 use crate::head::Head;
@@ -19,7 +20,7 @@ pub struct Model {
     backbone: Box<dyn Backbone>,
     head: Head,
     pub loss: Box<dyn Loss>,
-    frozen: bool,
+    freezing: Freezing,
     dim: i64,
     mean: Tensor,
     std: Tensor,
@@ -32,23 +33,17 @@ impl Model {
         tch::manual_seed(derive(experiment.seed, Stream::Init, 0, 0) as i64);
         let store = nn::VarStore::new(device);
         let root = store.root();
-        let backbone = experiment.backbone.build(&(&root / "backbone"));
+        let (mut backbone, norms) =
+            batch_norm::with_switches(|| experiment.backbone.build(&(&root / "backbone")));
         let head = experiment.head.build(&(&root / "head"), backbone.features());
         let dim = experiment.head.embedding_dim as i64;
         let loss = experiment.loss.build(&(&root / "loss"), dim, classes as i64);
-        let (_, frozen) = experiment.backbone.common();
+        let tensors = store.variables().into_iter().collect();
+        let freezing = Freezing::new(experiment, backbone.as_mut(), norms, &tensors);
         let Preprocess { mean, std, .. } = experiment.preprocess.build();
         let channel = |values: &[f32]| Tensor::from_slice(values).view([1, 3, 1, 1]).to(device);
         let (mean, std) = (channel(&mean), channel(&std));
-        let model = Model { store, backbone, head, loss, frozen, dim, mean, std };
-        if frozen {
-            for (name, parameter) in model.tensors() {
-                if name.starts_with("backbone.") {
-                    let _ = parameter.set_requires_grad(false);
-                }
-            }
-        }
-        model
+        Model { store, backbone, head, loss, freezing, dim, mean, std }
     }
 
     pub fn device(&self) -> Device {
@@ -65,29 +60,40 @@ impl Model {
         self.store.variables().into_iter().collect()
     }
 
-    /// The parameters that training moves, by name, sorted.
+    /// The parameters that training moves now, by name, sorted.
     pub fn parameters(&self) -> BTreeMap<String, Tensor> {
         self.tensors().into_iter().filter(|(_, tensor)| tensor.requires_grad()).collect()
     }
 
-    /// The parameters that training moves, each with its share of the learning rate and of the
-    /// weight decay; freezes those that `[groups]` says. What the loss exempts never decays.
+    /// The parameters that training moves, now or after `finetune.unfreeze_epoch`, each with its
+    /// share of the learning rate and of the weight decay; freezes those that `[groups]` says. What
+    /// the loss exempts never decays.
     ///
     /// # Errors
-    /// The experiment's groups don't fit the model, or nothing is left to train.
-    pub fn grouped(&self, plan: &Plan) -> Result<Grouped> {
+    /// The experiment's groups or its fine-tuning don't fit the model, or nothing is left to train.
+    pub fn grouped(&mut self, plan: &Plan) -> Result<Grouped> {
         let exempt = self.loss.without_decay().into_iter().map(|name| format!("loss.{name}"));
         let exempt: Vec<String> = exempt.collect();
         let height = |name: &str| self.backbone.layers() - self.backbone.layer(name);
-        let grouped = plan.experiment.groups.apply(self.parameters(), &height, &exempt);
-        let grouped =
-            grouped.map_err(|Misfit { key, message, help }| plan.error(&key, message, &help))?;
-        if grouped.members.is_empty() {
-            let message = "`backbone.frozen` leaves no parameter to train: head and loss have none";
-            let help = "set backbone.frozen = false, or head.projection = \"linear\"";
-            return Err(plan.error("backbone.frozen", message.to_string(), help));
-        }
+        let misfit = |Misfit { key, message, help }| plan.error(&key, message, &help);
+        let mut parameters = self.parameters();
+        let waiting = self.freezing.waiting();
+        parameters.extend(waiting.map(|(name, tensor)| (name.clone(), tensor.shallow_clone())));
+        let groups = &plan.experiment.groups;
+        let grouped = groups.apply(parameters, &height, &exempt).map_err(misfit)?;
+        self.freezing.check(&grouped).map_err(misfit)?;
         Ok(grouped)
+    }
+
+    /// What of the backbone is frozen, for people; None without `[finetune]`. `epochs` is the last.
+    pub fn frozen_notice(&self, epochs: usize) -> Option<String> {
+        self.freezing.notice(epochs)
+    }
+
+    /// To be called before an epoch, counted from 0, is trained: what is frozen depends on it.
+    /// Returns what there is to say.
+    pub fn begin_epoch(&mut self, epoch: u64) -> Option<String> {
+        self.freezing.begin_epoch(epoch)
     }
 
     /// Copies values in by name. Names and shapes have been checked by the caller.
@@ -114,9 +120,9 @@ impl Model {
     }
 
     /// # Shapes
-    /// images [B, 3, H, W], normalised -> embedding [B, D], not normalised.
+    /// images [B, 3, H, W], normalised -> embedding [B, D], of any norm without `head.normalize`.
     pub fn embed(&self, images: &Tensor, train: bool) -> Tensor {
-        let features = if self.frozen {
+        let features = if self.freezing.is_whole() {
             // Batch norm of a frozen backbone keeps its statistics too.
             tch::no_grad(|| self.backbone.forward(images, false))
         } else {

@@ -3,12 +3,14 @@
 
 use super::build::{Opened, build};
 use super::evaluation::Evaluation;
+use super::finetune::Finetune;
 use super::model::Model;
 pub use super::prepare::{prepare, prepare_evaluation, set_up_torch, wandb_settings, workers};
 use super::pretrained;
 use super::signals::StopFlag;
 use super::start::{Continue, Start, policy};
 use crate::checkpoint::{self, Labels, Snapshot, Store};
+use crate::config::Experiment;
 use crate::data::{Dataset, Splits};
 use crate::evaluate::{Absent, eval_csv, scores_csv};
 use crate::plan::Plan;
@@ -63,10 +65,11 @@ pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
     if let Some(Snapshot { state, .. }) = start.snapshot() {
         checkpoint::same_labels(&plan.file, &labels, &state.labels)?;
     }
-    if frozen || !plan.experiment.groups.rules.is_empty() {
-        // A rule that fits nothing, or a model with nothing to train, is refused before anything is
-        // written.
-        let model = Model::build(&plan.experiment, labels.names.len(), Device::Cpu);
+    let Experiment { groups, finetune, .. } = &plan.experiment;
+    if frozen || !groups.rules.is_empty() || *finetune != Finetune::default() {
+        // What fits nothing in the model, or a model with nothing to train, is refused before
+        // anything is written.
+        let mut model = Model::build(&plan.experiment, labels.names.len(), Device::Cpu);
         model.grouped(plan)?;
     }
     let opening = Opening { plan, options, prepared: &prepared, stop, wandb };

@@ -148,8 +148,8 @@ fn nothing(plan: &Plan, run_dir: Option<&Path>) -> Error {
 }
 
 /// Keys that a continued run may have otherwise than its checkpoint: limits, evaluation,
-/// recording, loading, places.
-const FREE: [&str; 11] = [
+/// recording, loading, places, memory.
+const FREE: [&str; 12] = [
     "train.epochs",
     "train.max_steps",
     "train.early_stopping.",
@@ -161,6 +161,7 @@ const FREE: [&str; 11] = [
     "loader.",
     "paths.",
     "data.root",
+    "finetune.gradient_checkpointing",
 ];
 
 /// # Errors

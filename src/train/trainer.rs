@@ -102,6 +102,9 @@ impl Trainer<'_> {
             batches: self.train.batches_per_epoch() as u64,
             first_batch,
         })?;
+        if let Some(text) = self.model.begin_epoch(epoch) {
+            self.recorder.notice(text)?;
+        }
         let every_steps = self.plan.experiment.checkpoint.every_steps as u64;
         let count = self.train.batches_per_epoch() as u64;
         let batches = self.train.epoch(epoch as usize, first_batch as usize);

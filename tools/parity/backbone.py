@@ -130,15 +130,23 @@ def known_values():
 
 
 def heads():
-    """The head alone: features [5, 12] to embeddings, with and without projection and batch norm."""
+    """The head alone: features [5, 12] to embeddings."""
     cases, tensors = {}, {}
     for name, config in (("linear", {"embedding_dim": 4, "batch_norm": False}),
                          ("linear_bn", {"embedding_dim": 4, "batch_norm": True}),
                          ("none", {"embedding_dim": 12, "projection": "none"}),
-                         ("none_bn", {"embedding_dim": 12, "projection": "none", "batch_norm": True})):
+                         ("none_bn", {"embedding_dim": 12, "projection": "none", "batch_norm": True}),
+                         ("linear_without_bias", {"embedding_dim": 4, "bias": False}),
+                         # How InsightFace's networks end.
+                         ("fixed_scale", {"embedding_dim": 4, "batch_norm": True, "batch_norm_scale": False}),
+                         ("unit_length", {"embedding_dim": 4, "normalize": True}),
+                         ("unit_length_bn", {"embedding_dim": 4, "batch_norm": True, "normalize": True}),
+                         ("mlp", {"embedding_dim": 4, "projection": "mlp"}),
+                         ("mlp_hidden", {"embedding_dim": 4, "projection": "mlp", "hidden_dim": 7, "bias": False,
+                                         "normalize": True})):
         module = Head(12, **config)
         batch_norm = config.get("batch_norm", False)
-        parameters = [key for key, _ in module.named_parameters()]
+        parameters = [key for key, parameter in module.named_parameters() if parameter.requires_grad]
         norms = ["bn"] if batch_norm else []
         cases[name], found = run_case(name, module, (5, 12), parameters, norms)
         cases[name] |= {"config": config} | listing(module)

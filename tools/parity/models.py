@@ -3,6 +3,7 @@
 import torch
 import torchvision
 from torch import nn
+from torch.nn import functional as F
 
 from efficient_fr import DEFAULT, EfficientFr
 from embedding_2d import Embedding2d
@@ -49,16 +50,37 @@ def backbone(kind, **keys):
 
 
 class Head(nn.Module):
-    """Dropout, a linear projection to the embedding or none, batch norm on request."""
+    """Features to embedding: dropout and a linear projection, the projection head of image-text models, or
+    nothing; batch norm (with a constant weight: InsightFace's) and unit length on request."""
 
-    def __init__(self, features, embedding_dim, projection="linear", dropout=0.0, batch_norm=False):
+    def __init__(self, features, embedding_dim, projection="linear", hidden_dim=0, bias=True, dropout=0.0,
+                 batch_norm=False, batch_norm_scale=True, normalize=False):
         super().__init__()
         self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(features, embedding_dim) if projection == "linear" else nn.Identity()
+        self.kind, self.normalize = projection, normalize
+        if projection == "linear":
+            self.linear = nn.Linear(features, embedding_dim, bias=bias)
+        if projection == "mlp":
+            hidden = hidden_dim or embedding_dim
+            self.projection = nn.Linear(features, hidden, bias=bias)
+            self.fc = nn.Linear(hidden, embedding_dim, bias=bias)
+            self.skip = nn.Identity() if hidden == embedding_dim else nn.Linear(hidden, embedding_dim, bias=False)
+            self.layer_norm = nn.LayerNorm(embedding_dim)
         self.bn = nn.BatchNorm1d(embedding_dim) if batch_norm else nn.Identity()
+        if not batch_norm_scale:
+            self.bn.weight.requires_grad_(False)
+
+    def project(self, x):
+        if self.kind == "linear":
+            return self.linear(self.dropout(x))
+        if self.kind == "none":
+            return self.dropout(x)
+        projected = self.projection(x)
+        return self.layer_norm(self.skip(projected) + self.dropout(self.fc(F.gelu(projected))))
 
     def forward(self, x):
-        return self.bn(self.linear(self.dropout(x)))
+        x = self.bn(self.project(x))
+        return F.normalize(x) if self.normalize else x
 
 
 class Network(nn.Module):
