@@ -4,7 +4,7 @@
 mod common;
 
 use arcrun::checkpoint::Named;
-use common::{Comparison, experiment, fill, of_kind, read_json, read_tensors};
+use common::{Comparison, Summary, experiment, fill, of_kind, read_json, read_tensors};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use tch::{Device, Kind, Tensor, nn};
@@ -26,14 +26,6 @@ struct Case {
 struct Pass {
     loss: f64,
     gradients: BTreeMap<String, Summary>,
-}
-
-/// Ten numbers that pin a tensor.
-#[derive(Deserialize)]
-struct Summary {
-    first: Vec<f64>,
-    sum: f64,
-    sum_of_squares: f64,
 }
 
 /// [name, shape] each, in torch's order.
@@ -106,22 +98,6 @@ const FEATURES: f64 = 1e-9;
 /// Of a gradient's norm, and of statistics.
 const SUMMARY: f64 = 1e-8;
 
-fn compare_summary(comparison: &mut Comparison, name: &str, ours: &Tensor, expected: &Summary) {
-    let Summary { first, sum, sum_of_squares } = expected;
-    let flat = ours.detach().reshape([-1]);
-    let norm = sum_of_squares.sqrt();
-    assert_eq!(first.len(), flat.numel().min(8), "{name}: elements");
-    let mut number = |part: &str, ours: f64, expected: f64, scale: f64| {
-        comparison.number(&format!("{name} {part}"), ours, expected, scale, SUMMARY);
-    };
-    for (i, &expected) in first.iter().enumerate() {
-        number(&format!("[{i}]"), flat.double_value(&[i as i64]), expected, norm);
-    }
-    let total = |x: &Tensor| x.sum(Kind::Double).double_value(&[]);
-    number("sum of squares", total(&flat.square()), *sum_of_squares, *sum_of_squares);
-    number("sum", total(&flat), *sum, norm * (flat.numel() as f64).sqrt());
-}
-
 /// One mode of a case, forward and back; `expected` are the features.
 fn compare_mode(
     comparison: &mut Comparison,
@@ -154,14 +130,14 @@ fn compare_mode(
             let largest = leaf.grad().abs().max().double_value(&[]);
             comparison.number(&name, largest, 0.0, 1.0, 1e-12);
         } else {
-            compare_summary(comparison, &name, &leaf.grad(), expected);
+            comparison.summary(&name, &leaf.grad(), expected, SUMMARY);
         }
     }
     for (key, expected) in &case.running {
         let name = format!("{name}.{key}");
         let tensor = &network.tensors[key];
         if train {
-            compare_summary(comparison, &name, tensor, expected);
+            comparison.summary(&name, tensor, expected, SUMMARY);
         } else {
             let filled = fill::parameter(key, &tensor.size());
             assert!(tensor.equal(&filled), "{name}: moved in evaluation mode");

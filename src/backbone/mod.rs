@@ -3,11 +3,15 @@
 //! Each backbone keeps the parameter names of the implementation whose published weights people
 //! have, below the prefix `backbone.`, so that those files load as they are.
 
+pub mod clip_names;
+pub mod clip_positions;
+pub mod clip_vision;
 pub mod efficient_fr;
 pub mod embedding_2d;
 pub mod layers;
 pub mod mobilefacenet;
 pub mod resnet;
+pub mod transformer;
 
 use crate::data::PreprocessConfig;
 use std::path::Path;
@@ -21,6 +25,10 @@ crate::config_family! {
         MobileFaceNet(mobilefacenet::MobileFaceNet) = "mobilefacenet",
         ResNet18(resnet::ResNet18) = "resnet18",
         ResNet50(resnet::ResNet50) = "resnet50",
+        Vit(clip_vision::Vit) = "vit",
+        VitB16(clip_vision::VitB16) = "vit_b_16",
+        VitB32(clip_vision::VitB32) = "vit_b_32",
+        VitL14(clip_vision::VitL14) = "vit_l_14",
     }
 }
 
@@ -54,6 +62,10 @@ impl BackboneConfig {
             BackboneConfig::MobileFaceNet(config) => config.build(path),
             BackboneConfig::ResNet18(config) => config.build(path),
             BackboneConfig::ResNet50(config) => config.build(path),
+            BackboneConfig::Vit(config) => config.tower().build(path),
+            BackboneConfig::VitB16(config) => config.tower().build(path),
+            BackboneConfig::VitB32(config) => config.tower().build(path),
+            BackboneConfig::VitL14(config) => config.tower().build(path),
         };
         debug_assert_eq!(backbone.features(), self.features());
         backbone
@@ -67,6 +79,10 @@ impl BackboneConfig {
             BackboneConfig::MobileFaceNet(config) => config.features as i64,
             BackboneConfig::ResNet18(_) => 512,
             BackboneConfig::ResNet50(_) => 2048,
+            BackboneConfig::Vit(config) => config.tower().features(),
+            BackboneConfig::VitB16(config) => config.tower().features(),
+            BackboneConfig::VitB32(config) => config.tower().features(),
+            BackboneConfig::VitL14(config) => config.tower().features(),
         }
     }
 
@@ -78,6 +94,10 @@ impl BackboneConfig {
             BackboneConfig::MobileFaceNet(config) => (&config.pretrained, config.frozen),
             BackboneConfig::ResNet18(config) => (&config.pretrained, config.frozen),
             BackboneConfig::ResNet50(config) => (&config.pretrained, config.frozen),
+            BackboneConfig::Vit(config) => (&config.pretrained, config.frozen),
+            BackboneConfig::VitB16(config) => (&config.pretrained, config.frozen),
+            BackboneConfig::VitB32(config) => (&config.pretrained, config.frozen),
+            BackboneConfig::VitL14(config) => (&config.pretrained, config.frozen),
         };
         (pretrained.path(), frozen)
     }
@@ -88,6 +108,10 @@ impl BackboneConfig {
         match self {
             BackboneConfig::EfficientFr(config) => config.validate(),
             BackboneConfig::MobileFaceNet(config) => config.conflict(input).into_iter().collect(),
+            BackboneConfig::Vit(config) => config.tower().conflicts(input),
+            BackboneConfig::VitB16(config) => config.tower().conflicts(input),
+            BackboneConfig::VitB32(config) => config.tower().conflicts(input),
+            BackboneConfig::VitL14(config) => config.tower().conflicts(input),
             BackboneConfig::Embedding2d(_)
             | BackboneConfig::ResNet18(_)
             | BackboneConfig::ResNet50(_) => Vec::new(),
