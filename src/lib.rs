@@ -27,6 +27,7 @@ pub mod retrieval;
 pub mod scheduler;
 pub mod submit;
 pub mod sweep;
+pub mod text;
 pub mod torch;
 pub mod train;
 pub mod wandb;

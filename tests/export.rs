@@ -121,6 +121,7 @@ fn every_backbone_can_be_traced() {
         ("embedding_2d", "backbone.batch_norm=true"),
         ("mobilefacenet", "backbone.kernel=[2, 2]"),
         ("resnet18", "head.batch_norm=true"),
+        ("vit", "backbone.image_size=32"),
     ];
     for (kind, set) in kinds {
         let tiny = Tiny::new();

@@ -71,7 +71,7 @@ impl EfficientNetB0 {
             }
         }
         let last = conv_bn(&path / (STAGES.len() + 1), Conv::pointwise(1), input, FEATURES);
-        Box::new(Network { stem, blocks, last })
+        Box::new(Network { stem, blocks: Sequence::new(blocks), last })
     }
 }
 

@@ -4,6 +4,9 @@
 //! have, below the prefix `backbone.`, so that those files load as they are.
 
 pub mod batch_norm;
+pub mod clip_names;
+pub mod clip_positions;
+pub mod clip_vision;
 pub mod efficient_fr;
 pub mod efficientnet_b0;
 pub mod embedding_2d;
@@ -14,6 +17,7 @@ pub mod layers;
 pub mod mbf;
 pub mod mobilefacenet;
 pub mod resnet;
+pub mod transformer;
 
 use crate::data::PreprocessConfig;
 use std::path::Path;
@@ -38,6 +42,10 @@ crate::config_family! {
         ResNet50(resnet::ResNet50) = "resnet50",
         ResNet101(resnet::ResNet101) = "resnet101",
         ResNet152(resnet::ResNet152) = "resnet152",
+        Vit(clip_vision::Vit) = "vit",
+        VitB16(clip_vision::VitB16) = "vit_b_16",
+        VitB32(clip_vision::VitB32) = "vit_b_32",
+        VitL14(clip_vision::VitL14) = "vit_l_14",
     }
 }
 
@@ -108,6 +116,10 @@ impl BackboneConfig {
             BackboneConfig::ResNet50(config) => config.build(path),
             BackboneConfig::ResNet101(config) => config.build(path),
             BackboneConfig::ResNet152(config) => config.build(path),
+            BackboneConfig::Vit(config) => config.tower().build(path),
+            BackboneConfig::VitB16(config) => config.tower().build(path),
+            BackboneConfig::VitB32(config) => config.tower().build(path),
+            BackboneConfig::VitL14(config) => config.tower().build(path),
         };
         debug_assert_eq!(backbone.features(), self.features());
         backbone
@@ -132,6 +144,10 @@ impl BackboneConfig {
             BackboneConfig::ResNet50(_) => resnet::ResNet50::FEATURES,
             BackboneConfig::ResNet101(_) => resnet::ResNet101::FEATURES,
             BackboneConfig::ResNet152(_) => resnet::ResNet152::FEATURES,
+            BackboneConfig::Vit(config) => config.tower().features(),
+            BackboneConfig::VitB16(config) => config.tower().features(),
+            BackboneConfig::VitB32(config) => config.tower().features(),
+            BackboneConfig::VitL14(config) => config.tower().features(),
         }
     }
 
@@ -154,6 +170,10 @@ impl BackboneConfig {
             BackboneConfig::ResNet50(config) => (&config.pretrained, config.frozen),
             BackboneConfig::ResNet101(config) => (&config.pretrained, config.frozen),
             BackboneConfig::ResNet152(config) => (&config.pretrained, config.frozen),
+            BackboneConfig::Vit(config) => (&config.pretrained, config.frozen),
+            BackboneConfig::VitB16(config) => (&config.pretrained, config.frozen),
+            BackboneConfig::VitB32(config) => (&config.pretrained, config.frozen),
+            BackboneConfig::VitL14(config) => (&config.pretrained, config.frozen),
         };
         (pretrained.path(), frozen)
     }
@@ -173,6 +193,10 @@ impl BackboneConfig {
             BackboneConfig::IResNet200(config) => config.conflict(input).into_iter().collect(),
             BackboneConfig::Mbf(config) => config.conflict(input).into_iter().collect(),
             BackboneConfig::MobileFaceNet(config) => config.conflict(input).into_iter().collect(),
+            BackboneConfig::Vit(config) => config.tower().conflicts(input),
+            BackboneConfig::VitB16(config) => config.tower().conflicts(input),
+            BackboneConfig::VitB32(config) => config.tower().conflicts(input),
+            BackboneConfig::VitL14(config) => config.tower().conflicts(input),
             BackboneConfig::EfficientNetB0(_)
             | BackboneConfig::Embedding2d(_)
             | BackboneConfig::ResNet18(_)

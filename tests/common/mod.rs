@@ -8,6 +8,7 @@ pub mod fill;
 
 use arcrun::checkpoint::{Named, read_weights};
 use arcrun::config::{Experiment, load_str};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::path::PathBuf;
 use tch::{Kind, Tensor};
@@ -51,6 +52,14 @@ pub fn assert_known<'a>(skipped: &[&str], names: impl Iterator<Item = &'a str> +
     for skip in skipped {
         assert!(names.clone().any(|name| name == *skip), "no case is called {skip}");
     }
+}
+
+/// Ten numbers that pin a tensor.
+#[derive(Deserialize)]
+pub struct Summary {
+    first: Vec<f64>,
+    sum: f64,
+    sum_of_squares: f64,
 }
 
 /// The largest of all comparisons of a test, and those that failed.
@@ -97,6 +106,23 @@ impl Comparison {
     pub fn number(&mut self, name: &str, ours: f64, expected: f64, scale: f64, tolerance: f64) {
         let place = format!(" {ours} for {expected}");
         self.note(name, (ours - expected).abs(), scale, tolerance, &place);
+    }
+
+    /// What is left of a tensor, to `tolerance` of its norm.
+    pub fn summary(&mut self, name: &str, ours: &Tensor, expected: &Summary, tolerance: f64) {
+        let Summary { first, sum, sum_of_squares } = expected;
+        let flat = ours.detach().reshape([-1]);
+        let norm = sum_of_squares.sqrt();
+        assert_eq!(first.len(), flat.numel().min(8), "{name}: elements");
+        let mut number = |part: &str, ours: f64, expected: f64, scale: f64| {
+            self.number(&format!("{name} {part}"), ours, expected, scale, tolerance);
+        };
+        for (i, &expected) in first.iter().enumerate() {
+            number(&format!("[{i}]"), flat.double_value(&[i as i64]), expected, norm);
+        }
+        let total = |x: &Tensor| x.sum(Kind::Double).double_value(&[]);
+        number("sum of squares", total(&flat.square()), *sum_of_squares, *sum_of_squares);
+        number("sum", total(&flat), *sum, norm * (flat.numel() as f64).sqrt());
     }
 
     /// Says which was largest, relative to its tolerance, and panics if anything failed.

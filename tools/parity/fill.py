@@ -11,7 +11,8 @@ For a tensor called `name` with elements i = 0, 1, ... in row-major order:
                    z = (z ^ (z >> 27)) * 0x94d049bb133111eb
                    z ^ (z >> 31)
 
-`symmetric` gives 2u - 1; `parameter` turns u into weights, biases and running statistics.
+`symmetric` gives 2u - 1; `parameter` turns u into weights, biases and running statistics;
+`tiled_parameter` does so with u from one table, for networks of many millions.
 """
 
 import math
@@ -57,21 +58,37 @@ def parameter(name, shape):
     weight of rank 1 (norm)   1 + 0.2 (2u - 1)
     any other                 (2u - 1) sqrt(3 / fan_in), fan_in = product of the dimensions 1..
     """
+    return scaled(name, shape, uniform(name, shape))
+
+
+def scaled(name, shape, u):
+    """`parameter` of given u, of any shape."""
     last = name.rsplit(".", 1)[-1]
     if last == "running_var":
-        return 1.0 + 0.5 * uniform(name, shape)
+        return 1.0 + 0.5 * u
     if last in ("running_mean", "bias"):
-        return 0.1 * symmetric(name, shape)
+        return 0.1 * (2.0 * u - 1.0)
     if len(shape) == 1:
-        return 1.0 + 0.2 * symmetric(name, shape)
-    return symmetric(name, shape) * math.sqrt(3.0 / math.prod(shape[1:]))
+        return 1.0 + 0.2 * (2.0 * u - 1.0)
+    return (2.0 * u - 1.0) * math.sqrt(3.0 / math.prod(shape[1:]))
 
 
-def fill_module(module):
+TABLE = 65521
+
+
+def tiled_parameter(name, shape):
+    """As `parameter`, but element i has the u of element (h + i) mod 65521 of a tensor `table` of
+    65521 elements. 65521 is a prime, so that no two rows of a matrix are alike."""
+    table = np.roll(scaled(name, shape, uniform("table", (TABLE,))), -(fnv1a64(name) % TABLE))
+    return np.resize(table, shape)
+
+
+def fill_module(module, value=None):
     """Overwrites all parameters and floating-point buffers of a torch module."""
     import torch
 
+    value = value or parameter
     with torch.no_grad():
         for name, tensor in module.state_dict(keep_vars=True).items():
             if tensor.is_floating_point():
-                tensor.copy_(torch.from_numpy(parameter(name, tuple(tensor.shape))))
+                tensor.copy_(torch.from_numpy(np.asarray(value(name, tuple(tensor.shape)))))
