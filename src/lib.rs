@@ -18,6 +18,7 @@ mod http;
 pub mod inference;
 pub mod loss;
 pub mod optimizer;
+mod pickle;
 pub mod plan;
 pub mod plot;
 pub mod random;
@@ -31,6 +32,7 @@ pub mod text;
 pub mod torch;
 pub mod train;
 pub mod wandb;
+pub mod weights;
 
 pub use error::{Error, Result};
 pub use inference::Model;

@@ -7,11 +7,13 @@ use std::str::FromStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+pub use super::data_args::{DataCommand, SynthArgs};
 pub use super::model_args::{
     CompareArgs, EmbedArgs, EvalArgs, ExportArgs, ModelArgs, SearchArgs, SubmitArgs,
 };
 use super::spelling::{normalise, setting_for};
 pub use super::sweep_args::{Launcher, RunArgs, SweepArgs, SweepCommand};
+pub use super::weights::WeightsCommand;
 use crate::config::{Shape, read_file};
 use crate::{Error, Result};
 
@@ -117,6 +119,11 @@ pub enum Command {
     Report(ReportArgs),
     /// Uploads to W&B what was logged offline; safe to repeat.
     Sync(SyncArgs),
+    /// Published weights for backbone.pretrained: lists and fetches them, shows what a file holds.
+    Weights {
+        #[command(subcommand)]
+        command: Option<WeightsCommand>,
+    },
     /// Makes data sets.
     #[command(subcommand)]
     Data(DataCommand),
@@ -204,46 +211,6 @@ pub struct SyncArgs {
     /// Run folders.
     #[arg(required = true, value_name = "RUN_DIR")]
     pub runs: Vec<PathBuf>,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum DataCommand {
-    /// Draws synthetic faces: JPEG files in folders by identity, and pairs of unseen identities.
-    Synth(SynthArgs),
-    /// Writes identity_CelebA.txt for a folder of identities, which then reads as data of kind celeba.
-    CelebaIdentities {
-        /// The folder, with ROOT/IDENTITY/IMAGE.jpg in it.
-        root: PathBuf,
-    },
-}
-
-#[derive(Debug, Args)]
-pub struct SynthArgs {
-    /// The folder to make.
-    pub output: PathBuf,
-    /// Identities to train on.
-    #[arg(long, default_value_t = 200)]
-    pub identities: usize,
-    /// Images of each identity.
-    #[arg(long, default_value_t = 20)]
-    pub images: usize,
-    /// Identities never trained on, for the pairs.
-    #[arg(long, default_value_t = 50)]
-    pub unseen: usize,
-    /// Images of each of them.
-    #[arg(long, default_value_t = 10)]
-    pub unseen_images: usize,
-    /// Width and height in pixels.
-    #[arg(long, default_value_t = 112)]
-    pub size: usize,
-    /// Lines in pairs.txt, half of them genuine; a multiple of 20.
-    #[arg(long, default_value_t = 1000)]
-    pub pairs: usize,
-    #[arg(long, default_value_t = 0)]
-    pub seed: u64,
-    /// Also draws a sheet of the first identities (rows) to this PNG.
-    #[arg(long, value_name = "FILE.png")]
-    pub contact_sheet: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -9,6 +9,7 @@ use crate::plan::Plan;
 use crate::record::Verbosity;
 use crate::train::embedder::pixels;
 use crate::train::model::Model;
+use crate::train::pretrained;
 use crate::train::session::{Prepared, prepare, set_up_torch, wandb_settings};
 use crate::train::signals::StopFlag;
 use crate::{Error, Result};
@@ -47,7 +48,8 @@ pub fn dry_run(plan: &Plan) -> Result<String> {
         prepare(plan, Verbosity::Normal, Absent::Refuse, &StopFlag::default())?;
     let (images, classes) = (splits.train.len(), splits.train.labels.len());
     let mut model = Model::build(experiment, classes, plan.device);
-    crate::train::pretrained::load(&model, experiment.backbone.common().0)?;
+    let loaded = pretrained::load(&model, experiment)?;
+    let loaded = loaded.into_iter().chain(pretrained::preprocessing(experiment));
     let grouped = model.grouped(plan)?;
     let parameters = grouped.values();
     let groups = [grouped.notice, model.frozen_notice(experiment.train.epochs)];
@@ -83,6 +85,7 @@ pub fn dry_run(plan: &Plan) -> Result<String> {
     for (name, set) in &evaluation.sets {
         line("evaluate", format!("{name}: {}", set.size()));
     }
-    notes.into_iter().chain(groups.into_iter().flatten()).for_each(|note| line("note", note));
+    let notes = notes.into_iter().chain(loaded).chain(groups.into_iter().flatten());
+    notes.for_each(|note| line("note", note));
     Ok(text)
 }

@@ -5,6 +5,7 @@ mod bench;
 mod celeba;
 mod check;
 mod compare;
+mod data_args;
 mod embed;
 mod eval;
 pub mod explain;
@@ -23,6 +24,7 @@ mod sweep;
 mod sweep_args;
 mod sync;
 mod synth;
+mod weights;
 
 use crate::config::{Experiment, Field, Loaded, Request, families, load};
 use crate::plan::Plan;
@@ -109,6 +111,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         }
         Some(Command::Report(options)) => report::report(&options, verbosity),
         Some(Command::Sync(options)) => sync::sync(&options, verbosity),
+        Some(Command::Weights { command }) => weights::weights(command.as_ref(), verbosity),
         Some(Command::Data(DataCommand::Synth(options))) => synth::synth(&options, verbosity),
         Some(Command::Data(DataCommand::CelebaIdentities { root })) => celeba::identities(&root),
         Some(Command::Bench(BenchCommand::Step(options))) => bench::step(&options),

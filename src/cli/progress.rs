@@ -57,6 +57,32 @@ impl Counter {
     }
 }
 
+/// For a download: hidden where stderr is no terminal, and when quiet.
+pub struct Bytes(ProgressBar);
+
+impl Bytes {
+    /// `what` stands in front of the bar.
+    pub fn new(what: &'static str, quiet: bool) -> Self {
+        let target =
+            if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let bar = ProgressBar::with_draw_target(Some(0), target);
+        let form = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+        let style = ProgressStyle::with_template(form).expect("a valid template");
+        Bytes(bar.with_style(style).with_message(what))
+    }
+
+    /// Bytes so far and in all, where that is known.
+    pub fn set(&self, done: u64, total: Option<u64>) {
+        self.0.set_length(total.unwrap_or(done));
+        self.0.set_position(done);
+    }
+
+    /// Takes the bar off the screen.
+    pub fn finish(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
 /// `1654/s`: pieces are counted, so a fraction of one says nothing; below ten a digit does.
 fn rate(per_second: f64) -> String {
     let decimals = usize::from(per_second < 9.95);

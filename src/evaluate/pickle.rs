@@ -6,15 +6,13 @@
 //! Differs from the reference in: protocols 0 and 1 are refused, which no such file is written in.
 
 mod machine;
-mod opcodes;
 mod patterns;
-mod source;
 #[cfg(test)]
 mod tests;
 
+use crate::pickle::{Source, Wrong};
 use crate::{Error, Result};
 use machine::{Kind, Machine, Value};
-use source::{Source, Wrong};
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;

@@ -46,7 +46,12 @@ pub fn build<'a>(
     let mut model = Model::build(experiment, labels.names.len(), plan.device);
     let (source, _) = experiment.backbone.common();
     if snapshot.is_none() {
-        pretrained::load(&model, source)?;
+        for notice in pretrained::load(&model, source)? {
+            recorder.notice(notice)?;
+        }
+        if let Some(notice) = pretrained::preprocessing(experiment) {
+            recorder.notice(notice)?;
+        }
     }
     let grouped = model.grouped(plan)?;
     let parameters = grouped.values();

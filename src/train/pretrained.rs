@@ -1,54 +1,64 @@
 //! Weights to start from: `backbone.pretrained`.
 
 use super::model::Model;
-use crate::checkpoint::{self, read_weights};
-use crate::{Error, Result};
-use std::collections::BTreeMap;
+use super::signals::StopFlag;
+use crate::Result;
+use crate::checkpoint;
+use crate::config::Experiment;
+use crate::data::Preprocess;
+use crate::weights::{Weights, fetch, fit, registry};
 use std::path::Path;
 
 const PREFIX: &str = "backbone.";
 
+/// Makes sure that the weights are there: a name of the registry is downloaded where the cache does not
+/// have it.
+///
 /// # Errors
-/// No such file.
-pub fn present(source: Option<&Path>) -> Result<()> {
-    let missing = source.filter(|path| !path.is_file());
-    missing.map_or(Ok(()), |path| {
-        Err(Error::input(format!("`backbone.pretrained`: there is no file {}", path.display()))
-            .help("put the weights there, or do without: --set backbone.pretrained=none"))
-    })
+/// No such file, or one that can't be fetched; `Error::Stopped` where `stop` was asked for.
+pub fn present(source: Option<&Path>, quiet: bool, stop: &StopFlag) -> Result<()> {
+    source.map_or(Ok(()), |source| fetch::resolve(source, quiet, stop).map(drop))
 }
 
-/// Copies the weights in the file `source` into the backbone; without one it stays as it was
-/// initialised.
+/// Copies the weights that `source` means (a file, a checkpoint's folder, a name of the registry) into
+/// the backbone; without one it stays as it was initialised. Returns what is to be said aloud.
 ///
-/// The file has the backbone's own parameter names, with or without the prefix `backbone.`;
-/// `head.*`, `loss.*` and a classifier (`fc.*`) in it are left out.
+/// The names are the backbone's own, with or without a prefix; [`fit`](fit()) has the rules.
 ///
 /// # Errors
 /// No such file, one of another architecture, one that can't be read, or another format.
-pub fn load(model: &Model, source: Option<&Path>) -> Result<()> {
-    let Some(path) = source else { return Ok(()) };
-    let shown = path.display();
-    if path.extension().is_none_or(|extension| extension != "safetensors") {
-        return Err(Error::input(format!(
-            "`backbone.pretrained`: {shown} is no .safetensors file"
-        ))
-        .help("convert the weights to safetensors, or use \"none\" to train from scratch"));
-    }
-    present(source)?;
-    let mut weights = BTreeMap::new();
-    for (name, tensor) in read_weights(path)? {
-        let elsewhere = ["head.", "loss.", "fc."].iter().any(|other| name.starts_with(other));
-        // PyTorch counts batches in batch norm; nothing reads the count.
-        if elsewhere || name.ends_with(".num_batches_tracked") {
-            continue;
-        }
-        let bare = name.strip_prefix(PREFIX).unwrap_or(&name);
-        weights.insert(format!("{PREFIX}{bare}"), tensor);
-    }
-    let mut expected = model.tensors();
+pub fn load(model: &Model, source: Option<&Path>) -> Result<Vec<String>> {
+    let Some(source) = source else { return Ok(Vec::new()) };
+    let path = fetch::resolve(source, false, &StopFlag::default())?;
+    let weights = Weights::open(&path)?;
+    let mut expected = checkpoint::shapes(&model.tensors());
     expected.retain(|name, _| name.starts_with(PREFIX));
-    checkpoint::same_tensors(path, &checkpoint::shapes(&expected), &checkpoint::shapes(&weights))?;
-    model.load(&weights);
-    Ok(())
+    let expected =
+        expected.into_iter().map(|(name, shape)| (name[PREFIX.len()..].to_owned(), shape));
+    let fitted = fit(&expected.collect(), weights.load()?, &path)?;
+    let count = fitted.tensors.len();
+    let named =
+        fitted.tensors.into_iter().map(|(name, tensor)| (format!("{PREFIX}{name}"), tensor));
+    model.load(&named.collect());
+    let loaded = format!("the backbone starts from {} ({count} tensors)", source.display());
+    Ok([vec![loaded], weights.notices, fitted.notices].concat())
+}
+
+/// How the images of published weights were prepared, where the experiment does it otherwise.
+pub fn preprocessing(experiment: &Experiment) -> Option<String> {
+    let entry = registry::find(experiment.backbone.common().0?)?;
+    let theirs = entry.preprocessing;
+    let Preprocess { height, width, mean, std, .. } = experiment.preprocess.build();
+    let close = |ours: [f32; 3], theirs: [f64; 3]| {
+        ours.iter().zip(theirs).all(|(ours, theirs)| (f64::from(*ours) - theirs).abs() < 1e-3)
+    };
+    let same =
+        [height, width] == [theirs.size; 2] && close(mean, theirs.mean) && close(std, theirs.std);
+    (!same).then(|| {
+        format!(
+            "{} was trained on {}; this experiment has {height}x{width}, mean {mean:?}, std {std:?}",
+            entry.name,
+            theirs.describe()
+        )
+    })
 }

@@ -56,7 +56,7 @@ pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
     }
     let (source, frozen) = plan.experiment.backbone.common();
     if start.snapshot().is_none() {
-        pretrained::present(source)?;
+        pretrained::present(source, options.verbosity == Verbosity::Quiet, stop)?;
     }
     let wandb = wandb_settings(plan)?;
     set_up_torch(plan, start.snapshot())?;

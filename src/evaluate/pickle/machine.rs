@@ -3,9 +3,9 @@
 //! Values are small and point into tables that only grow, so that a list may hold itself without
 //! being walked, and nothing that a file nests is dropped by recursion.
 
-use super::opcodes as op;
 use super::patterns::Name;
-use super::source::{Source, Wrong};
+use crate::pickle::opcodes as op;
+use crate::pickle::{Source, Wrong};
 use std::collections::HashMap;
 use std::io::Read;
 use std::sync::Arc;

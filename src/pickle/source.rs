@@ -68,6 +68,18 @@ impl<R: Read> Source<R> {
         Ok(bytes)
     }
 
+    /// Passes over `length` bytes.
+    pub fn skip(&mut self, length: u64) -> Result<(), Wrong> {
+        self.expect(length)?;
+        let skipped = std::io::copy(&mut self.from.by_ref().take(length), &mut std::io::sink());
+        let skipped = skipped.map_err(|e| Wrong::new(self.at, format!("cannot read: {e}")))?;
+        if skipped < length {
+            return Err(Wrong::new(self.at, "the file ended while it was read"));
+        }
+        self.at += length;
+        Ok(())
+    }
+
     /// The bytes up to a line break, which is dropped.
     pub fn line(&mut self) -> Result<Vec<u8>, Wrong> {
         let start = self.at;

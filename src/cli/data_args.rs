@@ -1,0 +1,44 @@
+//! The command line of what makes data sets.
+
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Draws synthetic faces: JPEG files in folders by identity, and pairs of unseen identities.
+    Synth(SynthArgs),
+    /// Writes identity_CelebA.txt for a folder of identities, which then reads as data of kind celeba.
+    CelebaIdentities {
+        /// The folder, with ROOT/IDENTITY/IMAGE.jpg in it.
+        root: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct SynthArgs {
+    /// The folder to make.
+    pub output: PathBuf,
+    /// Identities to train on.
+    #[arg(long, default_value_t = 200)]
+    pub identities: usize,
+    /// Images of each identity.
+    #[arg(long, default_value_t = 20)]
+    pub images: usize,
+    /// Identities never trained on, for the pairs.
+    #[arg(long, default_value_t = 50)]
+    pub unseen: usize,
+    /// Images of each of them.
+    #[arg(long, default_value_t = 10)]
+    pub unseen_images: usize,
+    /// Width and height in pixels.
+    #[arg(long, default_value_t = 112)]
+    pub size: usize,
+    /// Lines in pairs.txt, half of them genuine; a multiple of 20.
+    #[arg(long, default_value_t = 1000)]
+    pub pairs: usize,
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Also draws a sheet of the first identities (rows) to this PNG.
+    #[arg(long, value_name = "FILE.png")]
+    pub contact_sheet: Option<PathBuf>,
+}
