@@ -8,6 +8,7 @@
 use arcrun::config::{Loaded, load_str};
 use arcrun::plan::Plan;
 use arcrun::train::model::Model;
+use arcrun::train::embedder::Inputs;
 use arcrun::train::step::Stepper;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use tch::{Kind, Tensor};

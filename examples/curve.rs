@@ -12,7 +12,7 @@ use arcrun::random::{Stream, derive};
 use arcrun::record::Verbosity;
 use arcrun::scheduler::Horizon;
 use arcrun::torch::{determinism, threads};
-use arcrun::train::embedder::pixels;
+use arcrun::train::embedder::{Inputs, pixels};
 use arcrun::train::model::Model;
 use arcrun::train::session::prepare;
 use arcrun::train::signals::StopFlag;

@@ -3,7 +3,8 @@
 
 use crate::config::tables::Amp;
 use crate::config::{Diagnostic, Diagnostics, Experiment, Loaded, Provenance};
-use crate::data::sampler;
+use crate::data::{DataConfig, sampler};
+use crate::head::Projection;
 use crate::torch::{autocast, device};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -85,12 +86,11 @@ pub fn conflicts(experiment: &Experiment) -> Vec<(String, String)> {
     for (key, message) in experiment.loss.validate() {
         refuse(&format!("loss.{key}"), message);
     }
-    if experiment.loss.needs().text {
-        let message = format!(
-            "is \"{}\", which compares images with texts; no kind of data here has texts",
-            experiment.loss.kind()
-        );
-        refuse("loss.kind", message);
+    for (key, message) in experiment.text.validate() {
+        refuse(&format!("text.{key}"), message);
+    }
+    for (key, message) in texts(experiment) {
+        refuse(key, message);
     }
     if experiment.loss.needs().pairs && !sampler::supports_pairs(&experiment.sampler) {
         let message = format!(
@@ -120,6 +120,66 @@ pub fn conflicts(experiment: &Experiment) -> Vec<(String, String)> {
     }
     if experiment.head.batch_norm && experiment.train.batch_size == 1 {
         refuse("train.batch_size", "is 1, but head.batch_norm needs 2 or more".to_string());
+    }
+    wrong
+}
+
+/// Captions, the tower that reads them and the loss that compares them come together.
+fn texts(experiment: &Experiment) -> Vec<(&'static str, String)> {
+    let Experiment { data, text, loss, head, backbone, evaluate, .. } = experiment;
+    let mut wrong = Vec::new();
+    let (has_captions, has_tower) = (matches!(data, DataConfig::ImageText(_)), text.features());
+    if loss.needs().text && !has_captions {
+        let message = format!(
+            "is \"{}\", which compares images with texts, and data.kind = \"{}\" has none: set \
+             data.kind = \"image_text\"",
+            loss.kind(),
+            data.kind()
+        );
+        wrong.push(("loss.kind", message));
+    } else if !loss.needs().text && has_captions {
+        let message = format!(
+            "is \"{}\", which needs identities, and data.kind = \"image_text\" has captions: set \
+             loss.kind = \"clip\" or \"siglip\"",
+            loss.kind()
+        );
+        wrong.push(("loss.kind", message));
+    }
+    match has_tower {
+        None if loss.needs().text && has_captions => {
+            let message = format!(
+                "is \"none\", but the loss \"{}\" needs embeddings of captions: set text.kind = \
+                 \"clip_text\"",
+                loss.kind()
+            );
+            wrong.push(("text.kind", message));
+        }
+        None => {
+            if let Some(set) = evaluate.of_texts().first() {
+                let message = format!(
+                    "is \"none\", but evaluate.sets.{set} searches by captions: set text.kind = \
+                     \"clip_text\", or leave the set out"
+                );
+                wrong.push(("text.kind", message));
+            }
+        }
+        Some(_) if !loss.needs().text => {
+            let message = format!(
+                "is \"{}\", which the loss \"{}\" does not train: set text.kind = \"none\"",
+                text.kind(),
+                loss.kind()
+            );
+            wrong.push(("text.kind", message));
+        }
+        Some(features) if head.projection == Projection::None && features != backbone.features() => {
+            let message = format!(
+                "is \"none\", but the text tower has {features} features and the backbone {}: set \
+                 head.projection = \"linear\"",
+                backbone.features()
+            );
+            wrong.push(("head.projection", message));
+        }
+        Some(_) => {}
     }
     wrong
 }

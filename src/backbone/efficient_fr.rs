@@ -8,6 +8,7 @@
 //! Differs from EfficientNet in: no expansion (the depthwise convolution runs at the block's input
 //! width), a projected skip where the shape changes, activation after the addition.
 
+use super::batch_norm::BatchNorm;
 use super::layers::{Conv, ConvBn, batch_norm2d, normed, squeeze_excite};
 use super::{Backbone, layer_of};
 use crate::config::Pretrained;

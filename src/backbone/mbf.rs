@@ -17,7 +17,7 @@ use crate::config::Pretrained;
 use crate::data::PreprocessConfig;
 use crate::torch::checkpointing::Sequence;
 use tch::Tensor;
-use tch::nn::{self, Init, Module, ModuleT};
+use tch::nn::{self, Module, ModuleT};
 
 const STEM: i64 = 128;
 const STEM_GROUPS: i64 = 64;

@@ -4,6 +4,7 @@
 //! Reference: torchvision `resnet18` to `resnet152`; parameter names are theirs without `fc`, which the
 //! head and the loss replace.
 
+use super::batch_norm::BatchNorm;
 use super::layers::{Conv, ConvBn, batch_norm2d, normed};
 use super::{Backbone, layer_of};
 use crate::config::Pretrained;

@@ -10,6 +10,7 @@ use crate::random::{Stream, derive};
 use crate::retrieval::{Matrix, Metric, top_k};
 use crate::torch::{determinism, device, gradient, threads};
 use crate::train::model::Model;
+use crate::train::embedder::Inputs;
 use crate::train::step::Stepper;
 use crate::{Error, Result};
 use std::time::Instant;

@@ -42,13 +42,13 @@ pub fn eval(args: &EvalArgs, verbosity: Verbosity) -> Result<()> {
     let evaluation = sets_of(&plan, verbosity, &stop)?;
     // Embeddings don't depend on the classes.
     let model = Model::build(&plan.experiment, 1, plan.device);
-    let (source, _) = plan.experiment.backbone.common();
-    let notices = crate::train::pretrained::load(&model, source)?;
+    let notices = crate::train::pretrained::load(&model, &plan.experiment)?;
     if verbosity != Verbosity::Quiet {
         let preprocessing = crate::train::pretrained::preprocessing(&plan.experiment);
         notices.iter().chain(&preprocessing).for_each(|notice| eprintln!("{notice}"));
     }
-    let name = if source.is_none() { "untrained" } else { "pretrained" };
+    let stated = crate::train::pretrained::stated(&plan.experiment);
+    let name = if stated { "pretrained" } else { "untrained" };
     evaluation.run(&model, name, 0, &stop)?.iter().try_for_each(|scored| sink.take(scored))
 }
 

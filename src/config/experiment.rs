@@ -12,6 +12,7 @@ use crate::optimizer::groups::Groups;
 use crate::scheduler::SchedulerConfig;
 use crate::submit::Submit;
 use crate::sweep::pruning::PruningConfig;
+use crate::text::TextConfig;
 use crate::train::finetune::Finetune;
 
 crate::config_struct! {
@@ -35,6 +36,8 @@ crate::config_struct! {
         pub loader: Loader = Loader::default();
         /// The network that turns an image into features.
         pub backbone: BackboneConfig = BackboneConfig::default();
+        /// The network that turns a caption into features.
+        pub text: TextConfig = TextConfig::default();
         /// Features to embedding.
         pub head: HeadConfig = HeadConfig::default();
         /// What training minimises.
@@ -73,6 +76,7 @@ pub fn families() -> Vec<FamilyInfo> {
         DataConfig::family(),
         SamplerConfig::family(),
         BackboneConfig::family(),
+        TextConfig::family(),
         LossConfig::family(),
         OptimizerConfig::family(),
         SchedulerConfig::family(),

@@ -44,9 +44,8 @@ pub fn build<'a>(
     let Prepared { splits, mut evaluation, notes: _ } = prepared;
     let experiment = &plan.experiment;
     let mut model = Model::build(experiment, labels.names.len(), plan.device);
-    let (source, _) = experiment.backbone.common();
     if snapshot.is_none() {
-        for notice in pretrained::load(&model, source)? {
+        for notice in pretrained::load(&model, experiment)? {
             recorder.notice(notice)?;
         }
         if let Some(notice) = pretrained::preprocessing(experiment) {

@@ -5,7 +5,7 @@ use super::signals::StopFlag;
 use crate::cli::progress::Counter;
 use crate::data::{Image, OnCorrupt, Preprocess};
 use crate::evaluate::{
-    Detail, Evaluate, EvaluationSet, Flip, Metric, eval_csv, no_texts, rankings, score_all,
+    Detail, Evaluate, EvaluationSet, Flip, Metric, eval_csv, rankings, score_all,
     scores_csv,
 };
 use crate::inference::{self, embedding};
@@ -89,7 +89,7 @@ impl Evaluation {
             counter.finish();
             embedded
         };
-        let outcomes = score_all(&self.sets, flip, embed, &no_texts, &searched);
+        let outcomes = score_all(&self.sets, flip, embed, &|texts| model.embed_captions(texts), &searched);
         searching.finish();
         let outcomes = outcomes.map_err(|error| match error {
             Error::Stopped { help, .. } => {

@@ -1,24 +1,29 @@
-//! The model: backbone and head, with their named parameters, and the loss beside them.
+//! The model: backbone and head, with their named parameters, a text tower with a head of its own where
+//! there is one, and the loss beside them.
 
 use super::freezing::Freezing;
-use crate::Result;
 use crate::backbone::{Backbone, batch_norm};
 use crate::config::Experiment;
 use crate::data::Preprocess;
+use crate::evaluate::no_texts;
 use crate::head::Head;
 use crate::loss::Loss;
 use crate::optimizer::groups::{Grouped, Misfit};
 use crate::plan::Plan;
 use crate::random::{Stream, derive};
+use crate::text::{TextTower, tokenizer};
+use crate::{Error, Result};
 use std::collections::BTreeMap;
 use tch::{Device, Kind, Tensor, nn};
 
-/// Backbone, head and loss over one `VarStore`: names begin with `backbone.`, `head.`, `loss.`.
+/// Backbone, head, text tower and loss over one `VarStore`: names begin with `backbone.`, `head.`,
+/// `text.`, `text_head.`, `loss.`.
 #[derive(Debug)]
 pub struct Model {
     store: nn::VarStore,
     backbone: Box<dyn Backbone>,
     head: Head,
+    text: Option<TextPart>,
     pub loss: Box<dyn Loss>,
     freezing: Freezing,
     dim: i64,
@@ -36,6 +41,17 @@ impl Model {
         let (mut backbone, norms) =
             batch_norm::with_switches(|| experiment.backbone.build(&(&root / "backbone")));
         let head = experiment.head.build(&(&root / "head"), backbone.features());
+        let text = experiment.text.build(&(&root / "text")).map(|tower| TextPart {
+            head: experiment.head.build(&(&root / "text_head"), tower.features()),
+            tower,
+            frozen: experiment.text.common().1,
+        });
+        if text.as_ref().is_some_and(|text| text.frozen) {
+            let of_tower = |name: &String| name.starts_with("text.");
+            for (_, tensor) in store.variables().into_iter().filter(|(name, _)| of_tower(name)) {
+                let _ = tensor.set_requires_grad(false);
+            }
+        }
         let dim = experiment.head.embedding_dim as i64;
         let loss = experiment.loss.build(&(&root / "loss"), dim, classes as i64);
         let tensors = store.variables().into_iter().collect();
@@ -43,7 +59,7 @@ impl Model {
         let Preprocess { mean, std, .. } = experiment.preprocess.build();
         let channel = |values: &[f32]| Tensor::from_slice(values).view([1, 3, 1, 1]).to(device);
         let (mean, std) = (channel(&mean), channel(&std));
-        Model { store, backbone, head, loss, freezing, dim, mean, std }
+        Model { store, backbone, head, text, loss, freezing, dim, mean, std }
     }
 
     pub fn device(&self) -> Device {
@@ -130,4 +146,58 @@ impl Model {
         };
         self.head.forward(&features, train)
     }
+
+    /// Captions as the text tower takes them, on the model's device; None of a model without one.
+    ///
+    /// # Shapes
+    /// int64 [B, L]
+    pub fn tokens<T: AsRef<str>>(&self, captions: &[T]) -> Option<Tensor> {
+        let TextPart { tower, .. } = self.text.as_ref()?;
+        let tokens = tokenizer::tokenize(captions, tower.context_length() as usize);
+        Some(tokens.to_device(self.device()))
+    }
+
+    /// None of a model without a text tower.
+    ///
+    /// # Shapes
+    /// tokens int64 [B, L] -> embedding [B, D], as [`Model::embed`].
+    pub fn embed_tokens(&self, tokens: &Tensor, train: bool) -> Option<Tensor> {
+        let TextPart { tower, head, frozen } = self.text.as_ref()?;
+        let features = match frozen {
+            true => tch::no_grad(|| tower.forward(tokens)),
+            false => tower.forward(tokens),
+        };
+        Some(head.forward(&features, train))
+    }
+
+    /// Embeddings of captions for evaluation and search.
+    ///
+    /// # Shapes
+    /// A row of `dim()` values for each.
+    ///
+    /// # Errors
+    /// A model without a text tower.
+    pub fn embed_captions<T: AsRef<str>>(&self, captions: &[T]) -> Result<Vec<f32>> {
+        let mut rows = Vec::with_capacity(captions.len() * self.dim as usize);
+        for batch in captions.chunks(CAPTIONS) {
+            let embedding = tch::no_grad(|| self.embed_tokens(&self.tokens(batch)?, false));
+            let Some(embedding) = embedding else { return no_texts(&[]) };
+            let values = embedding.to_kind(Kind::Float).contiguous().view(-1);
+            let values = Vec::<f32>::try_from(values);
+            rows.extend(values.map_err(|e| Error::failed(e.to_string()))?);
+        }
+        Ok(rows)
+    }
+}
+
+/// Captions embedded at a time.
+const CAPTIONS: usize = 256;
+
+/// What embeds captions.
+#[derive(Debug)]
+struct TextPart {
+    tower: Box<dyn TextTower>,
+    head: Head,
+    /// The tower, not its head.
+    frozen: bool,
 }

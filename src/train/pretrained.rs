@@ -1,47 +1,132 @@
-//! Weights to start from: `backbone.pretrained`.
+//! Weights to start from: `backbone.pretrained` and `text.pretrained`.
 
 use super::model::Model;
 use super::signals::StopFlag;
 use crate::Result;
-use crate::checkpoint;
+use crate::backbone::clip_names;
+use crate::checkpoint::{self, Named, Shapes};
 use crate::config::Experiment;
 use crate::data::Preprocess;
 use crate::weights::{Weights, fetch, fit, registry};
 use std::path::Path;
 
-const PREFIX: &str = "backbone.";
+/// Where weights go: a part of the model by the prefix of its names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Backbone,
+    Text,
+}
+
+impl Part {
+    fn prefix(self) -> &'static str {
+        match self {
+            Part::Backbone => "backbone.",
+            Part::Text => "text.",
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Part::Backbone => "backbone",
+            Part::Text => "text tower",
+        }
+    }
+}
+
+/// The parts that start from weights, and from which.
+fn sources(experiment: &Experiment) -> impl Iterator<Item = (Part, &Path)> {
+    let parts =
+        [(Part::Backbone, experiment.backbone.common().0), (Part::Text, experiment.text.common().0)];
+    parts.into_iter().filter_map(|(part, source)| Some((part, source?)))
+}
+
+/// Whether any part starts from weights.
+pub fn stated(experiment: &Experiment) -> bool {
+    sources(experiment).next().is_some()
+}
 
 /// Makes sure that the weights are there: a name of the registry is downloaded where the cache does not
 /// have it.
 ///
 /// # Errors
 /// No such file, or one that can't be fetched; `Error::Stopped` where `stop` was asked for.
-pub fn present(source: Option<&Path>, quiet: bool, stop: &StopFlag) -> Result<()> {
-    source.map_or(Ok(()), |source| fetch::resolve(source, quiet, stop).map(drop))
+pub fn present(experiment: &Experiment, quiet: bool, stop: &StopFlag) -> Result<()> {
+    sources(experiment).try_for_each(|(_, source)| fetch::resolve(source, quiet, stop).map(drop))
 }
 
-/// Copies the weights that `source` means (a file, a checkpoint's folder, a name of the registry) into
-/// the backbone; without one it stays as it was initialised. Returns what is to be said aloud.
+/// Copies the weights that `backbone.pretrained` and `text.pretrained` mean (a file, a checkpoint's
+/// folder, a name of the registry) into these parts; without any they stay as they were initialised.
+/// Returns what is to be said aloud.
 ///
-/// The names are the backbone's own, with or without a prefix; [`fit`](fit()) has the rules.
+/// The names are the network's own, with or without a prefix, for CLIP's towers also those of OpenAI,
+/// open_clip and transformers; [`fit`](fit()) has the rules.
 ///
 /// # Errors
 /// No such file, one of another architecture, one that can't be read, or another format.
-pub fn load(model: &Model, source: Option<&Path>) -> Result<Vec<String>> {
-    let Some(source) = source else { return Ok(Vec::new()) };
+pub fn load(model: &Model, experiment: &Experiment) -> Result<Vec<String>> {
+    let loaded = sources(experiment).map(|(part, source)| load_part(model, part, source));
+    Ok(loaded.collect::<Result<Vec<_>>>()?.concat())
+}
+
+fn load_part(model: &Model, part: Part, source: &Path) -> Result<Vec<String>> {
     let path = fetch::resolve(source, false, &StopFlag::default())?;
     let weights = Weights::open(&path)?;
-    let mut expected = checkpoint::shapes(&model.tensors());
-    expected.retain(|name, _| name.starts_with(PREFIX));
-    let expected =
-        expected.into_iter().map(|(name, shape)| (name[PREFIX.len()..].to_owned(), shape));
-    let fitted = fit(&expected.collect(), weights.load()?, &path)?;
+    let prefix = part.prefix();
+    let expected: Shapes = (checkpoint::shapes(&model.tensors()).into_iter())
+        .filter_map(|(name, shape)| Some((name.strip_prefix(prefix)?.to_owned(), shape)))
+        .collect();
+    let (found, converted) = tower(part, &expected, weights.load()?, &path)?;
+    let fitted = fit(&expected, found, &path)?;
     let count = fitted.tensors.len();
     let named =
-        fitted.tensors.into_iter().map(|(name, tensor)| (format!("{PREFIX}{name}"), tensor));
+        fitted.tensors.into_iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor));
     model.load(&named.collect());
-    let loaded = format!("the backbone starts from {} ({count} tensors)", source.display());
-    Ok([vec![loaded], weights.notices, fitted.notices].concat())
+    let loaded =
+        format!("the {} starts from {} ({count} tensors)", part.name(), source.display());
+    Ok([vec![loaded], weights.notices, converted, fitted.notices].concat())
+}
+
+/// Of a file of CLIP's the tensors of one tower by our names, at the network's number of positions; of
+/// others what it holds. Also what is to be said aloud.
+fn tower(
+    part: Part,
+    expected: &Shapes,
+    found: Named,
+    path: &Path,
+) -> Result<(Named, Vec<String>)> {
+    const POSITIONS: &str = "positional_embedding";
+    let is_ours = found.keys().any(|name| name.starts_with(Part::Backbone.prefix()));
+    if is_ours && part == Part::Text {
+        let own = |name: &str| name.strip_prefix(part.prefix()).map(str::to_owned);
+        let texts = found.into_iter().filter_map(|(name, tensor)| Some((own(&name)?, tensor)));
+        return Ok((texts.collect(), Vec::new()));
+    }
+    let is_tower = part == Part::Text || expected.contains_key("class_embedding");
+    let form = clip_names::Form::of(&found).filter(|_| is_tower && !is_ours);
+    let Some(form) = form else { return Ok((found, Vec::new())) };
+    let mut towers = clip_names::Towers::read(form, &found);
+    let positions = expected.get(POSITIONS).and_then(|shape| shape.first()).copied().unwrap_or(1);
+    let mut notes = Vec::new();
+    let mut named = match part {
+        Part::Backbone => {
+            notes.extend(towers.fit_grid((positions - 1).isqrt() as usize));
+            if !expected.contains_key("proj") && towers.vision.remove("proj").is_some() {
+                notes.push(format!("{}: left out the projection `proj`", path.display()));
+            }
+            towers.vision
+        }
+        Part::Text => {
+            notes.extend(towers.fit_context(positions as usize)?);
+            towers.text
+        }
+    };
+    // What CLIP has not is left to the comparison, which names it.
+    for name in towers.unknown {
+        if let Some(tensor) = found.get(&name) {
+            named.insert(name, tensor.shallow_clone());
+        }
+    }
+    Ok((named, notes))
 }
 
 /// How the images of published weights were prepared, where the experiment does it otherwise.

@@ -54,9 +54,9 @@ pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
         println!("{} is finished: nothing to continue", run.display());
         return Ok(run.clone());
     }
-    let (source, frozen) = plan.experiment.backbone.common();
+    let (_, frozen) = plan.experiment.backbone.common();
     if start.snapshot().is_none() {
-        pretrained::present(source, options.verbosity == Verbosity::Quiet, stop)?;
+        pretrained::present(&plan.experiment, options.verbosity == Verbosity::Quiet, stop)?;
     }
     let wandb = wandb_settings(plan)?;
     set_up_torch(plan, start.snapshot())?;

@@ -271,7 +271,7 @@ impl Trainer<'_> {
         let experiment = &self.plan.experiment;
         if experiment.evaluate.untrained && self.evaluation.rows() == 0 {
             let initial = Model::build(experiment, self.labels.names.len(), self.plan.device);
-            pretrained::load(&initial, experiment.backbone.common().0)?;
+            pretrained::load(&initial, experiment)?;
             scores.extend(self.evaluation.run(&initial, "untrained", 0, &self.stop)?);
         }
         scores.extend(self.evaluation.run(&self.model, "latest", epoch, &self.stop)?);

@@ -58,7 +58,7 @@ fn wrapped(name: &str) -> Vec<&str> {
 
 /// Parts of a published network that a backbone may be without: classifiers, the head and the loss of
 /// arcrun's own files, the text tower of CLIP.
-const LEFT_OUT: [&str; 18] = [
+const LEFT_OUT: [&str; 19] = [
     "fc",
     "classifier",
     "logits",
@@ -77,6 +77,7 @@ const LEFT_OUT: [&str; 18] = [
     "logit_bias",
     "text_model",
     "text",
+    "text_head",
 ];
 
 /// Whether a tensor belongs to such a part, and the network has nothing of that name.
