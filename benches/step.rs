@@ -7,8 +7,8 @@
 
 use arcrun::config::{Loaded, load_str};
 use arcrun::plan::Plan;
-use arcrun::train::model::Model;
 use arcrun::train::embedder::Inputs;
+use arcrun::train::model::Model;
 use arcrun::train::step::Stepper;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use tch::{Kind, Tensor};
@@ -45,11 +45,7 @@ fn steps(criterion: &mut Criterion) {
             );
         });
         group.bench_function("step", |b| {
-            b.iter(|| {
-                stepper
-                    .step(&mut model, optimizer.as_mut(), 0.01, &inputs)
-                    .expect("a step")
-            });
+            b.iter(|| stepper.step(&mut model, optimizer.as_mut(), 0.01, &inputs).expect("a step"));
         });
         group.finish();
     }

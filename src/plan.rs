@@ -171,7 +171,9 @@ fn texts(experiment: &Experiment) -> Vec<(&'static str, String)> {
             );
             wrong.push(("text.kind", message));
         }
-        Some(features) if head.projection == Projection::None && features != backbone.features() => {
+        Some(features)
+            if head.projection == Projection::None && features != backbone.features() =>
+        {
             let message = format!(
                 "is \"none\", but the text tower has {features} features and the backbone {}: set \
                  head.projection = \"linear\"",

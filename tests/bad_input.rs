@@ -323,7 +323,7 @@ fn a_sum_that_is_not_one() {
     );
     refused(
         &["--set", "loss.kind=sum", "--set", &format!("{part}.loss.kind=clip")],
-        &["`loss.kind`", "compares images with texts"],
+        &["`loss.kind`", "compares images with texts", "image_text"],
     );
 }
 

@@ -8,6 +8,7 @@ use arcrun::config::load_str;
 use arcrun::plan::Plan;
 use arcrun::torch::autocast;
 use arcrun::torch::checkpointing::{Sequence, checkpointed, recomputing};
+use arcrun::train::embedder::Inputs;
 use arcrun::train::model::Model;
 use arcrun::train::step::Stepper;
 use std::any::Any;
@@ -198,8 +199,9 @@ fn step(keys: &str) -> Vec<Tensor> {
     tch::manual_seed(7);
     let pixels = Tensor::randint(256, [4, 3, 32, 32], (Kind::Uint8, Device::Cpu));
     let labels = Tensor::from_slice(&[0i64, 1, 2, 3]);
+    let inputs = Inputs::without_text(pixels, labels);
     let stepper = Stepper::new(&plan);
-    let forward = stepper.forward(&mut model, &pixels, &labels, true).unwrap();
+    let forward = stepper.forward(&mut model, &inputs, true).unwrap();
     stepper.backward(&forward.output.loss);
     let of = |tensor: Tensor| match tensor.requires_grad() {
         true => tensor.grad(),

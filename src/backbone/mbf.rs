@@ -98,7 +98,15 @@ impl Mbf {
             nn::LinearConfig { ws_init: KAIMING_FAN_OUT, bias: false, ..Default::default() };
         let linear = nn::linear(&end / 2, LAST, features, config);
         let bn = BatchNorm::new(&(&end / 3), features);
-        Box::new(Network { stem, blocks: Sequence::new(blocks), conv_sep, pooling, linear, bn, features })
+        Box::new(Network {
+            stem,
+            blocks: Sequence::new(blocks),
+            conv_sep,
+            pooling,
+            linear,
+            bn,
+            features,
+        })
     }
 }
 

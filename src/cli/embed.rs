@@ -66,7 +66,10 @@ pub fn embed(args: &EmbedArgs, verbosity: Verbosity) -> Result<()> {
             let tensors = [("embeddings".to_string(), Tensor::from_slice(&vectors).view(shape))];
             let names: Vec<String> = kept.iter().map(|path| path.display().to_string()).collect();
             let texts = [
-                (if texts.is_some() { "texts" } else { "images" }, serde_json::json!(names).to_string()),
+                (
+                    if texts.is_some() { "texts" } else { "images" },
+                    serde_json::json!(names).to_string(),
+                ),
                 ("experiment", model.plan.name.clone()),
                 ("checkpoint", format!("{} (epoch {})", model.checkpoint, model.epoch)),
                 ("flip", flip.to_string()),

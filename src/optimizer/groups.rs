@@ -141,7 +141,8 @@ impl Groups {
         height: &dyn Fn(&str) -> usize,
         exempt: &[String],
     ) -> Result<Grouped, Misfit> {
-        let Groups { norms_and_biases_decay, layer_decay, backbone, text, head, loss, rules } = self;
+        let Groups { norms_and_biases_decay, layer_decay, backbone, text, head, loss, rules } =
+            self;
         let patterns = self.patterns(&parameters)?;
         let mut grouped = Grouped::default();
         let mut counts = Counts::default();

@@ -5,8 +5,7 @@ use super::signals::StopFlag;
 use crate::cli::progress::Counter;
 use crate::data::{Image, OnCorrupt, Preprocess};
 use crate::evaluate::{
-    Detail, Evaluate, EvaluationSet, Flip, Metric, eval_csv, rankings, score_all,
-    scores_csv,
+    Detail, Evaluate, EvaluationSet, Flip, Metric, eval_csv, rankings, score_all, scores_csv,
 };
 use crate::inference::{self, embedding};
 use crate::record::{Event, Recorder};
@@ -89,7 +88,8 @@ impl Evaluation {
             counter.finish();
             embedded
         };
-        let outcomes = score_all(&self.sets, flip, embed, &|texts| model.embed_captions(texts), &searched);
+        let outcomes =
+            score_all(&self.sets, flip, embed, &|texts| model.embed_captions(texts), &searched);
         searching.finish();
         let outcomes = outcomes.map_err(|error| match error {
             Error::Stopped { help, .. } => {

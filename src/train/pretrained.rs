@@ -35,8 +35,10 @@ impl Part {
 
 /// The parts that start from weights, and from which.
 fn sources(experiment: &Experiment) -> impl Iterator<Item = (Part, &Path)> {
-    let parts =
-        [(Part::Backbone, experiment.backbone.common().0), (Part::Text, experiment.text.common().0)];
+    let parts = [
+        (Part::Backbone, experiment.backbone.common().0),
+        (Part::Text, experiment.text.common().0),
+    ];
     parts.into_iter().filter_map(|(part, source)| Some((part, source?)))
 }
 
@@ -81,19 +83,13 @@ fn load_part(model: &Model, part: Part, source: &Path) -> Result<Vec<String>> {
     let named =
         fitted.tensors.into_iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor));
     model.load(&named.collect());
-    let loaded =
-        format!("the {} starts from {} ({count} tensors)", part.name(), source.display());
+    let loaded = format!("the {} starts from {} ({count} tensors)", part.name(), source.display());
     Ok([vec![loaded], weights.notices, converted, fitted.notices].concat())
 }
 
 /// Of a file of CLIP's the tensors of one tower by our names, at the network's number of positions; of
 /// others what it holds. Also what is to be said aloud.
-fn tower(
-    part: Part,
-    expected: &Shapes,
-    found: Named,
-    path: &Path,
-) -> Result<(Named, Vec<String>)> {
+fn tower(part: Part, expected: &Shapes, found: Named, path: &Path) -> Result<(Named, Vec<String>)> {
     const POSITIONS: &str = "positional_embedding";
     let is_ours = found.keys().any(|name| name.starts_with(Part::Backbone.prefix()));
     if is_ours && part == Part::Text {

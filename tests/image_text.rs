@@ -1,0 +1,259 @@
+//! Images and captions from a file of pairs to retrieval in both directions: training, resume,
+//! evaluation, embedding and search by words.
+
+mod support;
+
+use arcrun::Model;
+use std::path::PathBuf;
+use support::{Ended, Tiny, column, csv, untimed};
+
+const COLOURS: [(&str, [u8; 3]); 6] = [
+    ("red", [220, 30, 30]),
+    ("green", [30, 180, 50]),
+    ("blue", [30, 60, 220]),
+    ("yellow", [230, 220, 40]),
+    ("white", [250, 250, 250]),
+    ("black", [10, 10, 10]),
+];
+const PLACES: [(&str, u32, u32); 4] =
+    [("top left", 0, 0), ("top right", 16, 0), ("bottom left", 0, 16), ("bottom right", 16, 16)];
+
+const PAIRS: &str = r#"
+[data]
+kind = "image_text"
+file = "pairs/captions.csv"
+fractions = { train = 0.7, validation = 0.15, test = 0.15 }
+
+[preprocess]
+height = 32
+width = 32
+
+[augmentation]
+horizontal_flip = 0.0
+rotation_share = 0.0
+
+[backbone]
+kind = "vit"
+image_size = 32
+patch_size = 8
+width = 32
+layers = 2
+heads = 2
+embed_dim = 32
+
+[text]
+kind = "clip_text"
+width = 32
+layers = 2
+heads = 2
+embed_dim = 24
+context_length = 16
+
+[head]
+embedding_dim = 16
+projection = "mlp"
+dropout = 0.1
+
+[loss]
+kind = "clip"
+
+[optimizer]
+kind = "adamw"
+lr = 3e-3
+
+[groups.text]
+lr_scale = 0.5
+
+[train]
+epochs = 4
+batch_size = 16
+device = "cpu"
+threads = 1
+
+[loader]
+workers = 1
+
+[record]
+every_steps = 1
+plots = false
+
+[evaluate.sets.held]
+kind = "image_text"
+split = "test"
+"#;
+
+/// A square of one of six colours in one of four corners on one of three grounds, with two captions
+/// each: 72 images.
+fn pairs() -> Tiny {
+    let tiny = Tiny::new();
+    let mut lines = String::from("path,caption\n");
+    std::fs::create_dir_all(tiny.path("pairs/images")).unwrap();
+    for (colour, rgb) in COLOURS {
+        for (place, x, y) in PLACES {
+            for (ground, grey) in [("grey", 128u8), ("pale", 190), ("dim", 70)] {
+                let mut image = image::RgbImage::from_pixel(32, 32, image::Rgb([grey; 3]));
+                for (dx, dy) in (0..16).flat_map(|dx| (0..16).map(move |dy| (dx, dy))) {
+                    image.put_pixel(x + dx, y + dy, image::Rgb(rgb));
+                }
+                let name = format!("images/{colour}-{place}-{ground}.png");
+                image.save(tiny.path("pairs").join(&name)).unwrap();
+                lines.push_str(&format!(
+                    "{name},\"a {colour} square, {place} of a {ground} field\"\n"
+                ));
+                lines.push_str(&format!("{name},{ground} with {colour} in the {place}\n"));
+            }
+        }
+    }
+    tiny.write("pairs/captions.csv", &lines);
+    tiny.write("pairs.toml", PAIRS);
+    tiny
+}
+
+fn train(tiny: &Tiny, run: &str, more: &[&str]) -> PathBuf {
+    tiny.succeed(&[&["pairs.toml", "-q", "--run-dir", run], more].concat());
+    tiny.path(run)
+}
+
+#[test]
+fn captions_find_images_and_words_search() {
+    let tiny = pairs();
+    let run = train(&tiny, "run", &["--set", "train.epochs=12"]);
+    let rows = csv(&run.join("eval.csv"));
+    let of = |metric: &str, checkpoint: &str| -> f64 {
+        let row = rows.iter().rfind(|row| row[1] == checkpoint && row[3] == metric);
+        row.unwrap_or_else(|| panic!("no {metric} of {checkpoint}"))[4].parse().unwrap()
+    };
+    // Of 11 images chance is 5 / 11; what was never trained on is found by what it is made of.
+    for direction in ["image_to_text", "text_to_image"] {
+        let metric = format!("{direction}/recall@5");
+        assert!(of(&metric, "latest") > of(&metric, "untrained"), "{metric}");
+        assert!(of(&format!("{direction}/recall@10"), "latest") <= 1.0);
+    }
+    let losses = column(&run.join("epochs.csv"), "val_loss");
+    let losses: Vec<f64> = losses.iter().map(|loss| loss.parse().unwrap()).collect();
+    let least = losses.iter().copied().fold(f64::INFINITY, f64::min);
+    assert!(least < 0.8 * losses[0], "{losses:?}");
+    let scale = column(&run.join("steps.csv"), "logit_scale");
+    assert!(scale[0].parse::<f64>().unwrap() > 1.0);
+
+    // The run folder alone: by words, then the same numbers as a library.
+    let text = "a red square, top left of a grey field";
+    let search = ["search", "run", "--gallery", "pairs/images", "--text", text, "--top-k", "3"];
+    let said = tiny.run(&[&search[..], &["--output", "found.json"]].concat()).exits(0);
+    assert!(said.stdout.contains("the 3 best of 72 images for each of 1 queries"), "{said:?}");
+    let found: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(tiny.path("found.json")).unwrap()).unwrap();
+    let hits: Vec<&str> =
+        found[text].as_array().unwrap().iter().map(|h| h.as_str().unwrap()).collect();
+    assert_eq!(hits.len(), 3);
+    let model = Model::open(&run).unwrap();
+    let texts = model.embed_texts(&[text]).unwrap();
+    let files: Vec<PathBuf> = glob::glob(tiny.path("pairs/images/*.png").to_str().unwrap())
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    let images = model.embed(&files).unwrap().image;
+    let cosine = |image: &[f32]| {
+        let dot = |a: &[f32], b: &[f32]| -> f64 {
+            a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+        };
+        dot(image, &texts) / dot(image, image).sqrt()
+    };
+    let best = (0..files.len())
+        .max_by(|a, b| cosine(&images[a * 16..][..16]).total_cmp(&cosine(&images[b * 16..][..16])))
+        .unwrap();
+    assert!(files[best].ends_with(hits[0]), "{} {}", files[best].display(), hits[0]);
+
+    tiny.write("texts.txt", &format!("{text}\n\nblack\n"));
+    tiny.succeed(&["embed", "run", "--texts", "texts.txt", "--output", "texts.csv"]);
+    let rows = csv(&tiny.path("texts.csv"));
+    assert_eq!((rows.len(), rows[0][0].as_str(), rows[2][0].as_str()), (3, "text", "black"));
+    for (value, expected) in rows[1][1..].iter().zip(&texts) {
+        assert_eq!(value.parse::<f32>().unwrap(), *expected);
+    }
+}
+
+#[test]
+fn a_continued_run_is_the_uninterrupted_one() {
+    let tiny = pairs();
+    let whole = train(&tiny, "whole", &[]);
+    let part =
+        train(&tiny, "part", &["--set", "train.epochs=2", "--set", "scheduler.kind=constant"]);
+    tiny.succeed(&["pairs.toml", "-q", "--run-dir", "part", "--continue-train", "latest"]);
+    assert_eq!(untimed(&whole.join("steps.csv")), untimed(&part.join("steps.csv")));
+    assert_eq!(csv(&whole.join("eval.csv")), csv(&part.join("eval.csv")));
+}
+
+#[test]
+fn frozen_towers_stay_and_weights_of_another_run_are_taken() {
+    let tiny = pairs();
+    let first = train(&tiny, "first", &[]);
+    let from = [
+        "--set",
+        "backbone.pretrained=first",
+        "--set",
+        "text.pretrained=first",
+        "--set",
+        "backbone.frozen=true",
+        "--set",
+        "text.frozen=true",
+        "--set",
+        "groups.text.lr_scale=1.0",
+    ];
+    let second = train(&tiny, "second", &from);
+    let weights = |run: &PathBuf| Model::open(run).unwrap().network.tensors();
+    let (first, second) = (weights(&first), weights(&second));
+    for (name, tensor) in &second {
+        let same = tensor.equal(&first[name]);
+        let is_tower = name.starts_with("backbone.") || name.starts_with("text.");
+        if is_tower {
+            assert!(same, "{name} moved");
+        }
+    }
+    let moved = |prefix: &str| {
+        second.iter().any(|(name, tensor)| name.starts_with(prefix) && !tensor.equal(&first[name]))
+    };
+    assert!(moved("head.") && moved("text_head."));
+    let said = Ended::of(&mut tiny.command(
+        &[&["pairs.toml", "--run-dir", "third", "--set", "train.epochs=1"], &from[..4]].concat(),
+    ));
+    let said = format!("{}{}", said.stdout, said.stderr);
+    assert!(
+        said.contains("the text tower starts from") && said.contains("the backbone starts from")
+    );
+}
+
+#[test]
+fn what_does_not_fit_together_is_refused() {
+    let tiny = pairs();
+    let refused = |sets: &[&str], parts: &[&str]| {
+        let sets = sets.iter().flat_map(|set| ["--set", set]);
+        let args: Vec<&str> = ["pairs.toml", "--dry-run"].into_iter().chain(sets).collect();
+        tiny.run(&args).exits(2).says(parts);
+    };
+    refused(&["text.kind=none"], &["`text.kind`", "needs embeddings of captions"]);
+    refused(&["loss.kind=arcface"], &["`loss.kind`", "has captions", "\"clip\""]);
+    refused(&["text.heads=5"], &["`text.heads`", "5"]);
+    refused(&["data.file=pairs/none.csv"], &["no file `pairs/none.csv` (data.file)"]);
+    refused(&["data.path_column=img"], &["no column `img`", "data.path_column"]);
+    refused(&["head.projection=none", "head.embedding_dim=32"], &["`head.projection`", "24"]);
+    let faces = ["tiny.toml", "--dry-run", "--set", "evaluate.sets.words.kind=image_text"];
+    tiny.run(&faces).exits(2).says(&["`text.kind`", "evaluate.sets.words"]);
+    tiny.run(&["tiny.toml", "--dry-run", "--set", "text.kind=clip_text"])
+        .exits(2)
+        .says(&["`text.kind`", "does not train"]);
+    let run = tiny.train("faces", &["--set", "train.epochs=1"]);
+    assert!(run.is_dir());
+    tiny.run(&[
+        "search",
+        "faces",
+        "--gallery",
+        "pairs/images",
+        "--text",
+        "x",
+        "--output",
+        "f.json",
+    ])
+    .exits(2)
+    .says(&["this model embeds no captions", "text.kind"]);
+}
