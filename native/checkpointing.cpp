@@ -30,7 +30,7 @@ class Surroundings {
  public:
   explicit Surroundings(at::Device device) {
     keep(at::globalContext().defaultGenerator(at::kCPU));
-    if (device.is_cuda()) keep(at::globalContext().defaultGenerator(device));
+    if (!device.is_cpu()) keep(at::globalContext().defaultGenerator(device));
     for (size_t i = 0; i < kTypes.size(); ++i)
       autocast_[i] = {at::autocast::is_autocast_enabled(kTypes[i]),
                       at::autocast::get_autocast_dtype(kTypes[i])};

@@ -61,7 +61,7 @@ fn published_weights_give_the_published_embedding() {
     let set = format!("backbone.pretrained={}", weights.display());
     let plan = Plan::new(experiment(&[&set, "train.device=cpu"])).unwrap();
     let model = Model::build(&plan.experiment, 2, Device::Cpu);
-    pretrained::load(&model, plan.experiment.backbone.common().0).unwrap();
+    pretrained::load(&model, &plan.experiment).unwrap();
 
     let folder = tempfile::tempdir().unwrap();
     let image = folder.path().join("first.jpg");
@@ -138,7 +138,7 @@ fn published_weights_give_the_published_scores() {
         let (evaluation, _) =
             prepare_evaluation(&plan, Verbosity::Quiet, &StopFlag::default()).unwrap();
         let model = Model::build(&plan.experiment, 1, plan.device);
-        pretrained::load(&model, plan.experiment.backbone.common().0).unwrap();
+        pretrained::load(&model, &plan.experiment).unwrap();
         let scored = evaluation.run(&model, "pretrained", 0, &StopFlag::default()).unwrap();
         let [Scored { detail: Detail::Distances(distances), .. }] = &scored[..] else { panic!() };
         let EvaluationSet::Pairs(set) = &evaluation.sets[0].1 else { panic!() };
