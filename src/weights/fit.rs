@@ -87,7 +87,8 @@ pub fn plan(expected: &Shapes, found: &Forms, source: &Path) -> Result<Plan> {
         }
         names.insert(bare.to_owned(), name.clone());
     }
-    let missing = expected.keys().filter(|name| !names.contains_key(*name)).cloned().collect();
+    let missing: Vec<String> =
+        expected.keys().filter(|name| !names.contains_key(*name)).cloned().collect();
     let differences: Vec<String> = [
         listed("missing", &missing),
         listed("unexpected", &unexpected),
@@ -132,7 +133,7 @@ fn first(names: &[String]) -> String {
     }
 }
 
-fn listed(title: &str, names: &Vec<String>) -> Option<String> {
+fn listed(title: &str, names: &[String]) -> Option<String> {
     let rest = if names.len() > SHOWN { ", ..." } else { "" };
     let shown = names[..names.len().min(SHOWN)].join(", ");
     (!names.is_empty()).then(|| format!("{} {title} ({shown}{rest})", names.len()))

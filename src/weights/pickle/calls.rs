@@ -98,7 +98,9 @@ impl Machine {
             };
             values.iter().map(integer).collect()
         });
-        integers.ok_or_else(|| format!("{}, not whole numbers", self.describe(value)))
+        integers.ok_or_else(|| {
+            format!("{}, not up to {MOST_DIMENSIONS} whole numbers", self.describe(value))
+        })
     }
 
     /// BINPERSID: ('storage', class, key, place, elements), of the legacy form also a view.

@@ -91,19 +91,8 @@ const LATER: [Dtype; 9] = [
 ];
 
 /// Modules all of whose functions are counted as harmful.
-const HARMFUL: [&str; 11] = [
-    "os",
-    "posix",
-    "nt",
-    "subprocess",
-    "pty",
-    "commands",
-    "shutil",
-    "socket",
-    "runpy",
-    "webbrowser",
-    "code",
-];
+const HARMFUL: [&str; 9] =
+    ["os", "posix", "nt", "subprocess", "pty", "shutil", "socket", "runpy", "webbrowser"];
 const HARMFUL_BUILTINS: [&str; 6] = ["eval", "exec", "compile", "execfile", "__import__", "open"];
 
 impl Name {
