@@ -5,6 +5,15 @@
 //! [`optimizer`], [`scheduler`]) -> [`train`] -> [`evaluate`], while [`record`] writes down
 //! what happens and [`checkpoint`] keeps what must survive.
 
+/// A line on stderr; a stderr that is closed or full is no reason to end.
+macro_rules! tell {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+pub(crate) use tell;
+
 pub mod backbone;
 pub mod checkpoint;
 pub mod cli;

@@ -169,7 +169,8 @@ fn captions_find_images_and_words_search() {
     let rows = csv(&tiny.path("texts.csv"));
     assert_eq!((rows.len(), rows[0][0].as_str(), rows[2][0].as_str()), (3, "text", "black"));
     for (value, expected) in rows[1][1..].iter().zip(&texts) {
-        assert_eq!(value.parse::<f32>().unwrap(), *expected);
+        // Another batch is another order of additions.
+        assert!((value.parse::<f32>().unwrap() - expected).abs() < 1e-5, "{value} {expected}");
     }
 }
 

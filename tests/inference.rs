@@ -224,3 +224,62 @@ fn all_checkpoints_make_one_table_with_the_best_marked() {
         assert_eq!(of_set("index", metric), of(metric), "{metric}");
     }
 }
+
+#[test]
+fn nothing_that_is_read_is_written_over() {
+    let (tiny, _, images) = trained();
+    let folder = tiny.path("own");
+    std::fs::create_dir_all(&folder).unwrap();
+    image::open(&images[0]).unwrap().save(folder.join("q.png")).unwrap();
+    std::fs::copy(&images[1], folder.join("e.csv")).unwrap();
+    let kept = std::fs::read(folder.join("q.png")).unwrap();
+    let search = ["search", "run", "--gallery", "own", "--query", "own/q.png"];
+    let refused = |more: &[&str], parts: &[&str]| {
+        tiny.run(&[&search[..], more].concat()).exits(2).says(parts);
+    };
+    refused(&["--output", "own/q.json"], &["--contact-sheet", "q.png", "files that are read"]);
+    refused(&["--output", "s.json", "--contact-sheet", "x.jpg"], &["no .png file"]);
+    tiny.run(&["embed", "run", "--images", "own/e.csv", "--output", "own/e.csv"])
+        .exits(2)
+        .says(&["--output", "files that are read"]);
+    assert_eq!(std::fs::read(folder.join("q.png")).unwrap(), kept);
+    tiny.run(&["compare", "run", "own/q.png", "own/none.png", "--threshold", "1"])
+        .exits(2)
+        .says(&["no image file at", "none.png"]);
+
+    // All that can't be read are named, by the evaluation's set too.
+    for name in ["a.jpg", "b.jpg"] {
+        std::fs::write(folder.join(name), "no picture").unwrap();
+    }
+    tiny.run(&["embed", "run", "--images", "own", "--output", "e.npy"]).exits(2).says(&[
+        "2 images can't be read",
+        "a.jpg",
+        "b.jpg",
+    ]);
+    let set = ["--set", "evaluate.sets.own.kind=retrieval", "--set", "evaluate.sets.own.query=own"];
+    tiny.run(&[&["check", "tiny.toml"], &set[..]].concat()).exits(2).says(&[
+        "evaluate.sets.own",
+        "2 images can't be read",
+        "b.jpg",
+    ]);
+}
+
+#[test]
+fn a_tuned_threshold_holds_under_the_runs_own_settings() {
+    let (tiny, run, images) = trained();
+    let [a, b] = [0, 5].map(|i: usize| images[i].display().to_string());
+    let scored = std::fs::read(run.join("eval.csv")).unwrap();
+    tiny.run(&["compare", "run", &a, &b, "--set", "evaluate.flip=sum"])
+        .exits(2)
+        .says(&["evaluate.flip", "--threshold"]);
+    tiny.run(&["compare", "run", &a, &b, "--set", "evaluate.flip=sum", "--threshold", "1"])
+        .exits(0);
+    let own = ["--output", "run/eval.csv"];
+    tiny.run(&[&["eval", "run", "--set", "evaluate.flip=sum"], &own[..]].concat())
+        .exits(2)
+        .says(&["evaluate.flip", "--output"]);
+    tiny.run(&["eval", "run", "--scores", "--set", "evaluate.sets.unseen.pairs=20"])
+        .exits(2)
+        .says(&["evaluate.sets.unseen"]);
+    assert_eq!(std::fs::read(run.join("eval.csv")).unwrap(), scored);
+}

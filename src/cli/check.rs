@@ -1,10 +1,12 @@
 //! `run check` and `--dry-run`: everything up to the first training step.
 
 use super::args::{Settings, experiment_files};
+use super::progress::Counter;
 use super::{print_error, request, say};
 use crate::config::{Loaded, load};
-use crate::data::{Loader, LoaderOptions};
+use crate::data::{Loader, LoaderOptions, OnCorrupt};
 use crate::evaluate::Absent;
+use crate::inference::{self, embedding};
 use crate::plan::Plan;
 use crate::record::Verbosity;
 use crate::train::embedder::pixels;
@@ -85,7 +87,26 @@ pub fn dry_run(plan: &Plan) -> Result<String> {
     for (name, set) in &evaluation.sets {
         line("evaluate", format!("{name}: {}", set.size()));
     }
+    let counter = Counter::new("reading evaluation images", false);
+    for (name, set) in &evaluation.sets {
+        let embedding = inference::options(plan, false, OnCorrupt::Error);
+        let read = embedding::readable(&evaluation.preprocess, set.images(), embedding, &|a, b| {
+            counter.set(a, b);
+            true
+        });
+        read.map_err(|error| in_set(name, error))?;
+    }
+    counter.finish();
     let notes = notes.into_iter().chain(loaded).chain(groups.into_iter().flatten());
     notes.for_each(|note| line("note", note));
     Ok(text)
+}
+
+fn in_set(name: &str, error: Error) -> Error {
+    match error {
+        Error::Input { message, help } => {
+            Error::Input { message: format!("evaluate.sets.{name}: {message}"), help }
+        }
+        other => other,
+    }
 }

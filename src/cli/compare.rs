@@ -5,13 +5,13 @@ use super::embed::{embed_files, open};
 use super::say;
 use crate::data::OnCorrupt;
 use crate::evaluate::{PairSet, pairs::Pair, squared_distances};
-use crate::inference::Threshold;
+use crate::inference::{Threshold, as_trained};
 use crate::record::Verbosity;
 use crate::{Error, Result};
 
 pub fn compare(args: &CompareArgs, verbosity: Verbosity) -> Result<()> {
     let CompareArgs { model, first, second, threshold, tuned_on, json } = args;
-    if let Some(value) = threshold.filter(|value| value.is_nan()) {
+    if let Some(value) = threshold.filter(|value| !(0.0..=4.0).contains(value)) {
         return Err(Error::input(format!("--threshold {value} is no distance"))
             .help("squared L2 distances of normalised embeddings lie between 0 and 4"));
     }
@@ -20,6 +20,8 @@ pub fn compare(args: &CompareArgs, verbosity: Verbosity) -> Result<()> {
         Some(value) => (*value, "--threshold".to_string()),
         None => {
             let (name, epoch) = (&model.checkpoint, model.epoch);
+            as_trained(&model.run, &model.plan, "the tuned threshold holds")
+                .map_err(|error| error.help("give a --threshold of your own"))?;
             let tuned = Threshold::of_run(&model.run, name, epoch, tuned_on.as_deref())?;
             let source = format!("tuned on {} for {} (epoch {epoch})", tuned.set, tuned.checkpoint);
             (tuned.value, source)

@@ -30,6 +30,8 @@ pub fn embed(args: &EmbedArgs, verbosity: Verbosity) -> Result<()> {
         Some(file) => ("text", lines(file)?),
         None => ("image", images("--images", patterns)?),
     };
+    let inputs = texts.iter().chain(&files).cloned().collect::<Vec<_>>();
+    apart(&[("--output", output)], &inputs)?;
     let model = open(model)?;
     let flip = match flip {
         Some(flip) => *flip,
@@ -116,6 +118,14 @@ pub fn embed_files(
     corrupt: OnCorrupt,
     verbosity: Verbosity,
 ) -> Result<Embedded> {
+    let missing: Vec<String> = (files.iter().filter(|file| !file.is_file()))
+        .map(|file| file.display().to_string())
+        .collect();
+    if !missing.is_empty() {
+        let shown = missing[..missing.len().min(10)].join("\n  ");
+        let more = if missing.len() > 10 { "\n  ..." } else { "" };
+        return Err(Error::input(format!("no image file at:\n  {shown}{more}")));
+    }
     let images: Vec<Image> = files.iter().map(Image::from).collect();
     let stop = StopFlag::listen()?;
     let counter = Counter::new("embedding", verbosity == Verbosity::Quiet);
@@ -129,7 +139,7 @@ pub fn embed_files(
     let broken: std::collections::HashSet<usize> =
         embeddings.broken.iter().map(|(number, _)| *number).collect();
     for (number, why) in &embeddings.broken {
-        eprintln!("left out: {}: {why}", files[*number].display());
+        crate::tell!("left out: {}: {why}", files[*number].display());
     }
     if broken.len() == files.len() {
         return Err(Error::failed("none of the images can be read"));
@@ -174,6 +184,27 @@ pub fn writable(path: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e).into_input())?;
     let probe = tempfile::Builder::new().prefix(durable::TEMPORARY).tempfile_in(folder);
     probe.map(drop).map_err(|e| Error::io("write to", folder, e).into_input())
+}
+
+/// Finds out before the work whether an output would replace an input or another output.
+///
+/// # Errors
+/// `Input` naming both.
+pub fn apart(outputs: &[(&str, &Path)], inputs: &[PathBuf]) -> Result<()> {
+    let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    for (at, (option, output)) in outputs.iter().enumerate() {
+        let place = real(output);
+        if let Some((other, _)) = outputs[..at].iter().find(|(_, other)| real(other) == place) {
+            return Err(Error::input(format!("{other} and {option} are the same file")));
+        }
+        // Only what is there can be replaced.
+        if output.exists() && inputs.iter().any(|input| real(input) == place) {
+            let message =
+                format!("{option} {} is one of the files that are read", output.display());
+            return Err(Error::input(message).help("give it another name"));
+        }
+    }
+    Ok(())
 }
 
 /// Divides each row by its L2 norm.

@@ -5,7 +5,7 @@ use super::{request, say};
 use crate::config::{Loaded, load};
 use crate::evaluate::verification::UNRESOLVED;
 use crate::evaluate::{eval_csv, summary};
-use crate::inference::{Kept, checkpoint_name, plan_of};
+use crate::inference::{Kept, as_trained, checkpoint_name, plan_of};
 use crate::plan::Plan;
 use crate::record::{RunDir, Verbosity};
 use crate::train::evaluation::{Evaluation, Scored};
@@ -45,7 +45,7 @@ pub fn eval(args: &EvalArgs, verbosity: Verbosity) -> Result<()> {
     let notices = crate::train::pretrained::load(&model, &plan.experiment)?;
     if verbosity != Verbosity::Quiet {
         let preprocessing = crate::train::pretrained::preprocessing(&plan.experiment);
-        notices.iter().chain(&preprocessing).for_each(|notice| eprintln!("{notice}"));
+        notices.iter().chain(&preprocessing).for_each(|notice| crate::tell!("{notice}"));
     }
     let stated = crate::train::pretrained::stated(&plan.experiment);
     let name = if stated { "pretrained" } else { "untrained" };
@@ -60,7 +60,7 @@ fn sets_of(plan: &Plan, verbosity: Verbosity, stop: &StopFlag) -> Result<Evaluat
     }
     let (evaluation, notes) = prepare_evaluation(plan, verbosity, stop)?;
     if verbosity != Verbosity::Quiet {
-        notes.iter().for_each(|note| eprintln!("{note}"));
+        notes.iter().for_each(|note| crate::tell!("{note}"));
     }
     Ok(evaluation)
 }
@@ -102,6 +102,13 @@ fn of_run(
     let plan = plan_of(run, sets)?;
     // A training that goes on writes scores of its own: held until the last file is written.
     let _held = scores.then(|| RunDir::open(run)).transpose()?;
+    let own = sink.output.is_some_and(|output| is_own(run, output));
+    if scores || own {
+        let help = "give --output another file, and leave --scores out";
+        as_trained(run, &plan, "the run's eval.csv and scores/ hold what it scores")
+            .map_err(|error| error.help(help))?;
+        same_sets(run, &plan).map_err(|error| error.help(help))?;
+    }
     let all = which == "all";
     let kept = match all {
         true => Kept::every(run)?,
@@ -130,4 +137,25 @@ fn of_run(
         say(&format!("{}\n", path.display()))?;
     }
     Ok(())
+}
+
+/// Whether a file is the run's own `eval.csv`.
+fn is_own(run: &Path, output: &Path) -> bool {
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
+    real(output).is_some_and(|output| Some(output) == real(&run.join(Evaluation::FILE)))
+}
+
+/// # Errors
+/// A set of the run's own name that the settings change.
+fn same_sets(run: &Path, plan: &Plan) -> Result<()> {
+    let own = plan_of(run, &[])?.experiment.evaluate.sets;
+    let sets = plan.experiment.evaluate.sets.iter();
+    let mut changed = sets.filter(|(name, set)| own.get(*name).is_some_and(|own| own != *set));
+    match changed.next() {
+        None => Ok(()),
+        Some((name, _)) => Err(Error::input(format!(
+            "the run's eval.csv and scores/ hold scores of its own evaluate.sets.{name}, which --set \
+             changes"
+        ))),
+    }
 }

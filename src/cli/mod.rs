@@ -69,16 +69,16 @@ pub fn main() -> ExitCode {
 /// An error with its remedy, on stderr.
 fn print_error(error: &Error) {
     match error {
-        Error::Config(diagnostics) => eprintln!("{diagnostics}"),
+        Error::Config(diagnostics) => crate::tell!("{diagnostics}"),
         Error::Input { message, help }
         | Error::Failed { message, help }
         | Error::Diverged { message, help } => {
-            eprintln!("error: {message}");
-            help.iter().for_each(|help| eprintln!("  help: {help}"));
+            crate::tell!("error: {message}");
+            help.iter().for_each(|help| crate::tell!("  help: {help}"));
         }
         Error::Stopped { message, help } => {
-            eprintln!("{message}");
-            help.iter().for_each(|help| eprintln!("{help}"));
+            crate::tell!("{message}");
+            help.iter().for_each(|help| crate::tell!("{help}"));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `run search`: the most similar images of a gallery for each query, as JSON and as a picture.
 
 use super::args::SearchArgs;
-use super::embed::{Embedded, embed_files, open, writable};
+use super::embed::{Embedded, apart, embed_files, open, writable};
 use super::images::images;
 use super::progress::Counter;
 use super::say;
@@ -21,6 +21,8 @@ use std::path::{Path, PathBuf};
 
 /// Queries on a contact sheet.
 const SHEET_ROWS: usize = 40;
+/// Hits of each of them.
+const SHEET_HITS: usize = 24;
 
 pub fn search(args: &SearchArgs, verbosity: Verbosity) -> Result<()> {
     let SearchArgs {
@@ -42,6 +44,9 @@ pub fn search(args: &SearchArgs, verbosity: Verbosity) -> Result<()> {
         return Err(Error::input("--top-k is 0: a search for no hits finds none"));
     }
     let sheet = contact_sheet.clone().unwrap_or_else(|| output.with_extension("png"));
+    if sheet.extension().is_none_or(|extension| extension != "png") {
+        return Err(Error::input(format!("--contact-sheet {} is no .png file", sheet.display())));
+    }
     writable(output)?;
     writable(&sheet)?;
     let queries = match text.as_slice() {
@@ -49,6 +54,11 @@ pub fn search(args: &SearchArgs, verbosity: Verbosity) -> Result<()> {
         texts => Queries::Texts(texts.to_vec()),
     };
     let gallery = images("--gallery", gallery)?;
+    let mut inputs = gallery.clone();
+    if let Queries::Images(queries) = &queries {
+        inputs.extend(queries.iter().cloned());
+    }
+    apart(&[("--output", output), ("--contact-sheet", &sheet)], &inputs)?;
     let model = open(model)?;
     let corrupt = if *skip_broken { OnCorrupt::Skip } else { OnCorrupt::Error };
     let wanted = Wanted { k: *top_k, metric: *metric, index: *index, corrupt };
@@ -64,16 +74,19 @@ pub fn search(args: &SearchArgs, verbosity: Verbosity) -> Result<()> {
                     true => Query::Image(found.queries[query].clone()),
                     false => Query::Text(found.queries[query].display().to_string()),
                 },
-                hits: found.hits.of(query).map(hit).collect(),
+                hits: found.hits.of(query).take(SHEET_HITS).map(hit).collect(),
             }
         })
         .collect();
     hits::write(&rows, &sheet)?;
     let (queries, gallery) = (found.queries.len(), found.gallery.len());
-    let shown = match queries > SHEET_ROWS {
-        true => format!(" of the first {SHEET_ROWS} queries"),
-        false => String::new(),
-    };
+    let mut shown = String::new();
+    if queries > SHEET_ROWS {
+        shown.push_str(&format!(" of the first {SHEET_ROWS} queries"));
+    }
+    if found.hits.k > SHEET_HITS {
+        shown.push_str(&format!(", {SHEET_HITS} hits each"));
+    }
     let approximate = found.recall.map_or(String::new(), |recall| {
         let IndexRecall { queries, k, overlap } = recall;
         format!(

@@ -29,25 +29,25 @@ pub fn submit(args: &SubmitArgs, verbosity: Verbosity) -> Result<()> {
         false => Some(Client::new(&config, &environment)?),
     };
     let warnings = client.iter().filter_map(Client::warning).chain(environment.warning);
-    warnings.for_each(|warning| eprintln!("warning: {warning}"));
+    warnings.for_each(|warning| crate::tell!("warning: {warning}"));
     let queries = stated("query", query, &config.query)?;
     let gallery = stated("gallery", gallery, &config.gallery)?;
     let quiet = verbosity == Verbosity::Quiet;
     let named = Names { queries: named("query", &queries)?, gallery: named("gallery", &gallery)? };
     if *top_k > gallery.len() && !quiet {
         let size = gallery.len();
-        eprintln!("--top-k {top_k}: the gallery has {size} images, each query gets no more");
+        crate::tell!("--top-k {top_k}: the gallery has {size} images; no query gets more");
     }
     let all = kept(run, checkpoint.as_deref())?;
     let submissions = Submissions::open(run)?;
     let stop = StopFlag::listen()?;
-    let tell = |text: &str| eprintln!("{text}");
+    let tell = |text: &str| crate::tell!("{text}");
     let (count, mut unusable) = (all.len(), 0);
     for (number, kept) in all.iter().enumerate() {
         let model = Model::load(run, plan_of(run, &sets)?, kept)?;
         let (name, epoch) = (model.checkpoint.clone(), model.epoch);
         if count > 1 && !quiet {
-            eprintln!("{name} (epoch {epoch}), {} of {count}", number + 1);
+            crate::tell!("{name} (epoch {epoch}), {} of {count}", number + 1);
         }
         let (queries, gallery) = (queries.clone(), gallery.clone());
         let wanted =
@@ -101,7 +101,7 @@ fn named(what: &str, paths: &[PathBuf]) -> Result<Vec<String>> {
     if let (Some(below), Some(twice)) = (below, twice) {
         let below = below.display().to_string();
         let below = if below.is_empty() { "." } else { &below };
-        eprintln!(
+        crate::tell!(
             "two {what} images are called {twice}: all are named by their path below {below}"
         );
     }
@@ -131,7 +131,7 @@ fn kept(run: &Path, which: Option<&str>) -> Result<Vec<Kept>> {
         Some("all") => {
             let all = Kept::every(run)?;
             for kept in all.iter().filter(|kept| kept.names.len() > 1) {
-                eprintln!("{} are the same: submitted once", kept.all_names());
+                crate::tell!("{} are the same: submitted once", kept.all_names());
             }
             Ok(all)
         }

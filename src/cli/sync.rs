@@ -19,7 +19,7 @@ pub fn sync(options: &SyncArgs, verbosity: Verbosity) -> Result<()> {
     for run in &options.runs {
         match one(run, &settings, &environment, &stop, verbosity) {
             Ok(Synced { page, sent, total, warnings }) => {
-                warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+                warnings.iter().for_each(|warning| crate::tell!("warning: {warning}"));
                 say(&format!("{}: {sent} lines sent, {total} there: {page}\n", run.display()))?;
             }
             Err(stopped @ Error::Stopped { .. }) => return Err(stopped),
@@ -52,7 +52,7 @@ fn one(
             if let Some(why) = why
                 && !said.swap(true, Ordering::Relaxed)
             {
-                eprintln!("W&B does not answer yet ({why}): trying again, Ctrl-C stops");
+                crate::tell!("W&B does not answer yet ({why}): trying again, Ctrl-C stops");
             }
         }
     };

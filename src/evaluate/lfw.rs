@@ -166,6 +166,7 @@ impl<'a> Lost<'a> {
 /// The pairs in the file's order and the number of folds.
 fn parse(text: &str, file: &Path) -> Result<(Vec<NamedPair>, usize)> {
     let at = |line: usize| format!("{}:{}", file.display(), line + 1);
+    let text = text.trim_start_matches('\u{feff}');
     let mut lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let (first, header) = lines.next().unwrap_or_default();
     let counts: Option<Vec<usize>> = header.split_whitespace().map(|n| n.parse().ok()).collect();

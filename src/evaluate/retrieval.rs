@@ -105,6 +105,7 @@ impl Retrieval {
         };
         let mut set = RetrievalSet::new(queries, gallery);
         (set.metric, set.top_k, set.index) = (*metric, *top_k, *index);
+        set.note_unmatched();
         Ok(set)
     }
 }
@@ -164,6 +165,20 @@ impl RetrievalSet {
             top_k: 10,
             index: Index::Exact,
             notes,
+        }
+    }
+
+    /// Queries that no metric counts are told.
+    fn note_unmatched(&mut self) {
+        let Some(identities) = &self.identities else { return };
+        let matched = self.matched(identities);
+        let without = matched.iter().filter(|matched| !**matched).count();
+        if without > 0 && without < matched.len() {
+            self.notes.push(format!(
+                "{without} of {} queries have no image of their identity in the gallery and are not \
+                 scored",
+                matched.len()
+            ));
         }
     }
 

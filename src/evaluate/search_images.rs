@@ -2,6 +2,7 @@
 
 use crate::data::scan;
 use crate::{Error, Result};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// Images, and whom they show where that is known.
@@ -29,7 +30,8 @@ pub fn read(path: &Path) -> Result<SearchImages> {
     }
     if read.identities.is_none() {
         read.notes.push(format!(
-            "{} tells no identities: rankings are written, nothing is scored",
+            "{} tells no identities: nothing is scored; a training and `run eval RUN_DIR --scores` write \
+             the rankings",
             path.display()
         ));
     }
@@ -80,14 +82,30 @@ fn of_csv(file: &Path) -> Result<SearchImages> {
     let identity = column(&["identity", "label", "class"]);
     let folder = file.parent().unwrap_or(Path::new(""));
     let (mut images, mut identities, mut missing) = (Vec::new(), Vec::new(), Vec::new());
+    let mut seen: HashMap<PathBuf, u64> = HashMap::new();
     for row in reader.records() {
         let row = row.map_err(wrong)?;
-        let image = folder.join(&row[path]);
+        let line = row.position().map_or(0, csv::Position::line);
+        let refuse = |what: String| {
+            Error::input(format!("{}, line {line}: {what}", file.display()))
+                .help("mend or remove the line")
+        };
+        let name = row[path].trim();
+        if name.is_empty() {
+            return Err(refuse("the path is empty".into()));
+        }
+        if identity.is_some_and(|column| row[column].trim().is_empty()) {
+            return Err(refuse("the identity is empty".into()));
+        }
+        let image = folder.join(name);
+        if let Some(first) = seen.insert(image.clone(), line) {
+            return Err(refuse(format!("{name} is in line {first} already")));
+        }
         if !image.is_file() {
             missing.push(image.display().to_string());
         }
         images.push(image);
-        identities.extend(identity.map(|column| row[column].to_string()));
+        identities.extend(identity.map(|column| row[column].trim().to_string()));
     }
     if !missing.is_empty() {
         let (count, first) = (missing.len(), missing[..missing.len().min(10)].join("\n  "));

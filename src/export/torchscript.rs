@@ -31,6 +31,7 @@ pub fn write(model: &Model, path: &Path) -> Result<()> {
 fn save(model: &Model, module: &CModule, path: &Path, folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(|e| Error::io("create", folder, e).into_input())?;
     let saved = folder.join(path.file_name().unwrap_or_default());
+    make_room(model, folder).map_err(|e| Error::io("write", path, e))?;
     module.save(&saved).map_err(|e| Error::failed(format!("write {}: {e}", path.display())))?;
     check(model, &saved)?;
     let placed = std::fs::File::open(&saved)
@@ -39,6 +40,22 @@ fn save(model: &Model, module: &CModule, path: &Path, folder: &Path) -> Result<(
     placed.map_err(|e| Error::io("write", path, e))?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     durable::sync_folder(parent.unwrap_or(Path::new(".")))
+}
+
+/// libtorch ends the program where the disk is full, so whether it is must be known before.
+fn make_room(model: &Model, folder: &Path) -> std::io::Result<()> {
+    const MEBIBYTE: usize = 1 << 20;
+    let bytes = |tensor: &Tensor| tensor.numel() * tensor.kind().elt_size_in_bytes();
+    let weights: usize = model.network.tensors().values().map(bytes).sum();
+    let probe = folder.join("probe");
+    let mut file = std::fs::File::create(&probe)?;
+    let zeros = vec![0; MEBIBYTE];
+    // A mebibyte and a part of the weights for the code and the archive around them.
+    for _ in 0..=(weights + weights / 50) / MEBIBYTE + 1 {
+        std::io::Write::write_all(&mut file, &zeros)?;
+    }
+    file.sync_all()?;
+    std::fs::remove_file(&probe)
 }
 
 fn trace(model: &Model) -> Result<CModule> {
@@ -50,7 +67,8 @@ fn trace(model: &Model) -> Result<CModule> {
     let [mean, std] = [mean, std].map(|values| Tensor::from_slice(values).view([1, 3, 1, 1]));
     let mut forward = |inputs: &[Tensor]| {
         // Not in place: a caller's float pixels stay as they are.
-        let images = (inputs[0].to_kind(Kind::Float) / 255.0 - &mean) / &std;
+        // The division makes floats of bytes; a conversion would keep its device in the trace.
+        let images = (&inputs[0] / 255.0 - &mean) / &std;
         vec![model.network.embed(&images, false)]
     };
     let example = pixels(model, BATCHES[0]);

@@ -59,7 +59,7 @@ impl Embeddings {
 /// their total, and answers whether to go on.
 ///
 /// # Errors
-/// `Failed` naming an image that can't be read, unless those may be left out; `Stopped` where
+/// `Input` naming the images that can't be read, unless those may be left out; `Stopped` where
 /// `progress` says so.
 pub fn embed(
     network: &Network,
@@ -79,14 +79,12 @@ pub fn embed(
     let mut done = 0;
     while let Some(decoded) = pipeline.take() {
         let Decoded { pixels, broken } = decoded?;
-        if let (OnCorrupt::Error, Some((number, why))) = (on_corrupt, broken.first()) {
-            return Err(Error::failed(format!("{}: {why}", images[*number].display()))
-                .help("mend or remove the image"));
-        }
         let count = pixels.len() / (3 * preprocess.height * preprocess.width);
         done += count + broken.len();
         embeddings.broken.extend(broken);
-        if count > 0 {
+        // Where one is broken, the others are only looked at, so that all can be named.
+        let refused = on_corrupt == OnCorrupt::Error && !embeddings.broken.is_empty();
+        if count > 0 && !refused {
             let shape = [count, 3, preprocess.height, preprocess.width].map(|n| n as i64);
             let pixels = Tensor::from_slice(&pixels).view(shape);
             let batch = network.normalize(&pixels);
@@ -99,7 +97,50 @@ pub fn embed(
             return Err(Error::stopped("stopped while images were embedded"));
         }
     }
-    Ok(embeddings)
+    match on_corrupt {
+        OnCorrupt::Error if !embeddings.broken.is_empty() => {
+            Err(refusal(images, &embeddings.broken))
+        }
+        _ => Ok(embeddings),
+    }
+}
+
+/// Reads every image, without a network.
+///
+/// # Errors
+/// `Input` naming those that can't be read; `Stopped` where `progress` says so.
+pub fn readable(
+    preprocess: &Preprocess,
+    images: &[Image],
+    options: Options,
+    progress: &dyn Fn(usize, usize) -> bool,
+) -> Result<()> {
+    const BATCH: usize = 64;
+    let work = Decoding { images: images.into(), preprocess: preprocess.clone(), size: BATCH };
+    let batches = 0..images.len().div_ceil(BATCH);
+    let mut pipeline = Pipeline::start(work, batches, options.workers.max(1), options.prefetch);
+    let (mut done, mut broken) = (0, Vec::new());
+    while let Some(decoded) = pipeline.take() {
+        broken.extend(decoded?.broken);
+        done = images.len().min(done + BATCH);
+        if !progress(done, images.len()) {
+            return Err(Error::stopped("stopped while images were read"));
+        }
+    }
+    if broken.is_empty() { Ok(()) } else { Err(refusal(images, &broken)) }
+}
+
+/// Of images that can't be read: all counted, the first ten named.
+fn refusal(images: &[Image], broken: &[(usize, String)]) -> Error {
+    let name = |(number, why): &(usize, String)| format!("{}: {why}", images[*number].display());
+    let help = "mend or remove them";
+    if let [one] = broken {
+        return Error::input(name(one)).help("mend or remove the image");
+    }
+    let shown: Vec<String> = broken.iter().take(10).map(name).collect();
+    let more = if broken.len() > 10 { "\n  ..." } else { "" };
+    let (count, shown) = (broken.len(), shown.join("\n  "));
+    Error::input(format!("{count} images can't be read:\n  {shown}{more}")).help(help)
 }
 
 /// # Shapes
@@ -109,6 +150,12 @@ fn push(network: &Network, batch: &Tensor, to: &mut Vec<f32>) -> Result<()> {
     let values = Vec::<f32>::try_from(embedding.contiguous().view(-1));
     to.extend(values.map_err(|e| Error::failed(e.to_string()))?);
     Ok(())
+}
+
+/// Whether an error is about one file, not about the machine.
+fn of_file(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{IsADirectory, NotFound, PermissionDenied};
+    matches!(error.kind(), IsADirectory | NotFound | PermissionDenied)
 }
 
 struct Decoding {
@@ -147,6 +194,9 @@ impl Work for Decoding {
             match renderer.render_image(image, &self.preprocess, out) {
                 Ok(()) => filled += one,
                 Err(Fault::Broken(why)) => broken.push((number, why)),
+                Err(Fault::System(error)) if of_file(&error) => {
+                    broken.push((number, format!("can't be read: {error}")));
+                }
                 Err(Fault::System(error)) => return Err(Error::io("read", image.name(), error)),
             }
         }

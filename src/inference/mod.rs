@@ -172,6 +172,31 @@ pub fn plan_of(run: &Path, settings: &[String]) -> Result<Plan> {
     Plan::new(load_text(&request, &text, DEFAULTS)?)
 }
 
+/// Scores and thresholds of a run hold for embeddings under the run's own settings.
+///
+/// # Errors
+/// `Input` where the settings over `plan` change how images are embedded, with the keys.
+pub fn as_trained(run: &Path, plan: &Plan, what: &str) -> Result<()> {
+    let own = plan_of(run, &[])?.experiment;
+    let now = &plan.experiment;
+    let changed: Vec<&str> = [
+        ("preprocess", own.preprocess == now.preprocess),
+        ("backbone", own.backbone == now.backbone),
+        ("head", own.head == now.head),
+        ("evaluate.flip", own.evaluate.flip == now.evaluate.flip),
+    ]
+    .into_iter()
+    .filter_map(|(key, same)| (!same).then_some(key))
+    .collect();
+    match changed.as_slice() {
+        [] => Ok(()),
+        keys => Err(Error::input(format!(
+            "{what} under the run's own {}, which --set changes",
+            keys.join(", ")
+        ))),
+    }
+}
+
 /// The network of a checkpoint folder, and its state.
 ///
 /// # Errors

@@ -71,7 +71,9 @@ fn read(path: &Path) -> Result<Vec<Threshold>> {
             continue;
         }
         let number = |column: usize| row.get(column).unwrap_or_default();
-        if let (Ok(epoch), Ok(value)) = (number(0).parse(), number(4).parse()) {
+        if let (Ok(epoch), Ok(value)) = (number(0).parse(), number(4).parse::<f64>())
+            && value.is_finite()
+        {
             let (checkpoint, set) = (number(1).to_string(), number(2).to_string());
             thresholds.push(Threshold { value, set, checkpoint, epoch });
         }

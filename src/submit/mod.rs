@@ -123,7 +123,12 @@ impl Submissions {
         }
         let (mut answers_seen, mut answered) = (0, row.time.clone());
         let answers = self.file(checkpoint, "answer.txt");
-        let reply = client.post(body, &row.sha256, tell, stop, |status, bytes, whole| {
+        // Asked for anew, it is another submission to the server too.
+        let key = match force {
+            true => format!("{}-{}", row.sha256, row.time),
+            false => row.sha256.clone(),
+        };
+        let reply = client.post(body, &key, tell, stop, |status, bytes, whole| {
             answers_seen += 1;
             answered = now();
             let entry = kept::Entry {

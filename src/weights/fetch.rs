@@ -164,7 +164,7 @@ impl Cache {
         }
         let part = self.folder.join(format!("{}.part", entry.file));
         if !quiet {
-            eprintln!("fetching {} ({} MB) from {address}", entry.name, entry.megabytes);
+            crate::tell!("fetching {} ({} MB) from {address}", entry.name, entry.megabytes);
         }
         let bar = Bytes::new(entry.file, quiet);
         let ended = download(&address, &part, stop, &|done, total| bar.set(done, total));
@@ -192,7 +192,7 @@ impl Cache {
                 return Err(Error::stopped("stopped while another process fetched weights"));
             }
             if !told {
-                eprintln!("another process fetches {}: waiting for it", entry.name);
+                crate::tell!("another process fetches {}: waiting for it", entry.name);
                 told = true;
             }
             std::thread::sleep(POLL);

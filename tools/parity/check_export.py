@@ -45,6 +45,8 @@ def main(module_path, weights_path, expected_path):
     expected = load_file(expected_path)
     pixels, embedding = expected["pixels"], expected["embedding"]
     module = torch.jit.load(module_path, map_location="cpu")
+    # Follows map_location: no step is bound to a device.
+    assert "device(" not in module.code, module.code
     for size in {1, len(pixels) // 2, len(pixels)}:
         for dtype in (torch.uint8, torch.float32):
             given = pixels[:size].to(dtype)

@@ -308,7 +308,10 @@ fn header(source: &mut Source<impl Read>) -> Result<(), Wrong> {
         other => {
             let what = op::name(other).map_or(format!("{other:#04x}"), String::from);
             let what = format!("{what}, not PROTO: no pickle of protocol 2 to 5");
-            Err(Wrong::new(0, what).help(OLD))
+            Err(Wrong::new(0, what).help(
+                "such sets (lfw.bin, cfp_fp.bin) are InsightFace's pickles: is this \
+                                          another file, or a web page?",
+            ))
         }
     }
 }
