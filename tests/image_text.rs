@@ -137,7 +137,7 @@ fn captions_find_images_and_words_search() {
     assert!(scale[0].parse::<f64>().unwrap() > 1.0);
 
     // The run folder alone: by words, then the same numbers as a library.
-    let text = "a red square, top left of a grey field";
+    let text = "grey with red in the top left";
     let search = ["search", "run", "--gallery", "pairs/images", "--text", text, "--top-k", "3"];
     let said = tiny.run(&[&search[..], &["--output", "found.json"]].concat()).exits(0);
     assert!(said.stdout.contains("the 3 best of 72 images for each of 1 queries"), "{said:?}");

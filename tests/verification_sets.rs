@@ -114,6 +114,7 @@ fn a_bad_bin_set_is_refused_before_anything_starts() {
     // A broken image is known when it is decoded.
     images[7].truncate(60);
     std::fs::write(tiny.path("faces.bin"), bin(&images, &same)).unwrap();
+    tiny.run(&["check", "tiny.toml"]).exits(2).says(&[key, "faces.bin#7: "]);
     tiny.run(&["tiny.toml", "--run-dir", "run"]).exits(1).says(&["faces.bin#7: "]);
 }
 

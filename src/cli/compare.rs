@@ -11,7 +11,7 @@ use crate::{Error, Result};
 
 pub fn compare(args: &CompareArgs, verbosity: Verbosity) -> Result<()> {
     let CompareArgs { model, first, second, threshold, tuned_on, json } = args;
-    if let Some(value) = threshold.filter(|value| !(0.0..=4.0).contains(value)) {
+    if let Some(value) = threshold.filter(|value| !value.is_finite() || *value < 0.0) {
         return Err(Error::input(format!("--threshold {value} is no distance"))
             .help("squared L2 distances of normalised embeddings lie between 0 and 4"));
     }

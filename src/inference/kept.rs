@@ -64,8 +64,12 @@ impl Kept {
             }
         }
         for copy in copies(run) {
-            if all.iter().all(|kept| kept.epoch != copy.0) {
-                all.push(Kept::copy(run, copy));
+            let name = Name::Epoch(copy.0);
+            match all.iter_mut().find(|kept| kept.epoch == copy.0) {
+                // The same weights.
+                Some(kept) if kept.names.contains(&name) => {}
+                Some(kept) => kept.names.push(name),
+                None => all.push(Kept::copy(run, copy)),
             }
         }
         if all.is_empty() {

@@ -95,6 +95,8 @@ impl Evaluation {
             Error::Stopped { help, .. } => {
                 Error::Stopped { message: "stopped during the evaluation".into(), help }
             }
+            // What was trained is kept: the run failed, it was not refused.
+            Error::Input { message, help } => Error::Failed { message, help },
             other => other,
         })?;
         let scored = self.sets.iter().zip(outcomes).map(|((set, _), outcome)| Scored {
