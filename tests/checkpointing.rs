@@ -224,6 +224,13 @@ fn a_step_of_each_backbone_is_the_same_to_the_bit() {
         ("kind = \"mobilefacenet\"\nkernel = [2, 2]", &ways),
         ("kind = \"efficient_fr\"\nchannels = [8, 16]\ndepths = [2, 3]", &ways),
         ("kind = \"embedding_2d\"\nbatch_norm = true", &ways),
+        ("kind = \"iresnet18\"\ngrid = [2, 2]\ndropout = 0.3", &ways[..1]),
+        ("kind = \"mbf\"\nkernel = [2, 2]", &ways[..1]),
+        ("kind = \"efficientnet_b0\"", &ways[..1]),
+        (
+            "kind = \"vit\"\nimage_size = 32\npatch_size = 8\nwidth = 32\nlayers = 3\nheads = 2",
+            &ways[..1],
+        ),
     ] {
         for way in ways {
             let keys = |every: usize| {

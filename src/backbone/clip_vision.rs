@@ -270,6 +270,11 @@ impl Backbone for Network {
     fn layer(&self, name: &str) -> usize {
         self.transformer.layer(name, "ln_post", "proj")
     }
+
+    fn recompute(&mut self, blocks: usize) -> bool {
+        self.transformer.recompute(blocks);
+        true
+    }
 }
 
 #[cfg(test)]

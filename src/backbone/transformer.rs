@@ -5,6 +5,7 @@
 //! Attention is Vaswani et al. 2017 (arXiv:1706.03762), eq. 1, in one kernel of libtorch; queries,
 //! keys and values are views of one product, so nothing is copied on the way to it.
 
+use crate::torch::checkpointing::Sequence;
 use tch::Tensor;
 use tch::nn::{self, Init, LayerNorm, Module};
 
@@ -55,7 +56,7 @@ pub struct Sizes {
 
 #[derive(Debug)]
 pub struct Transformer {
-    blocks: Vec<Block>,
+    blocks: Sequence<Block>,
 }
 
 impl Transformer {
@@ -63,7 +64,7 @@ impl Transformer {
     pub fn new(path: &nn::Path, sizes: Sizes, activation: Activation, start: Start) -> Self {
         let blocks = path / "transformer" / "resblocks";
         let block = |index| Block::new(&(&blocks / index), sizes, activation, start);
-        Transformer { blocks: (0..sizes.layers).map(block).collect() }
+        Transformer { blocks: Sequence::new((0..sizes.layers).map(block).collect()) }
     }
 
     /// `causal`: a token sees those before it and itself only.
@@ -71,7 +72,12 @@ impl Transformer {
     /// # Shapes
     /// [B, L, W] -> [B, L, W]
     pub fn forward(&self, tokens: Tensor, causal: bool) -> Tensor {
-        self.blocks.iter().fold(tokens, |tokens, block| block.forward(&tokens, causal))
+        self.blocks.forward(tokens, move |block, tokens| block.forward(tokens, causal))
+    }
+
+    /// See [`super::Backbone::recompute`].
+    pub fn recompute(&mut self, blocks: usize) {
+        self.blocks.recompute(blocks);
     }
 
     /// Number of blocks.
