@@ -268,3 +268,48 @@ fn the_scale_of_the_embedding_is_not_trained() {
         fixed.map(|(name, _)| name.as_str()).filter(|name| !name.contains(".running_")).collect();
     assert_eq!(fixed, ["features.weight"]);
 }
+
+/// Our files in the libraries, strictly: `tools/parity/check_backbones.py`.
+#[test]
+fn the_libraries_load_what_we_write() {
+    let Some(python) = std::env::var_os("ARCRUN_TEST_TORCH_PYTHON") else {
+        eprintln!("skipped: our backbones' files in torchvision and facenet-pytorch");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    for kind in [
+        "resnet18",
+        "resnet34",
+        "resnet50",
+        "resnet101",
+        "resnet152",
+        "efficientnet_b0",
+        "inception_resnet_v1",
+    ] {
+        tch::manual_seed(3);
+        let (backbone, tensors) = build(&config(kind, ""));
+        let images = Tensor::randn([2, 3, 96, 96], (Kind::Float, Device::Cpu));
+        // Running statistics that are not those of a fresh network.
+        let features = tch::no_grad(|| {
+            let _ = backbone.forward(&images, true);
+            backbone.forward(&images, false)
+        });
+        let expected = [("images".to_string(), images), ("features".to_string(), features)];
+        let write = |name: String, tensors: &Named| {
+            let path = folder.path().join(format!("{name}.safetensors"));
+            arcrun::checkpoint::write_weights(&path, tensors).unwrap();
+        };
+        let values = tensors.iter().map(|(name, tensor)| (name.clone(), tensor.detach()));
+        write(kind.to_string(), &values.collect());
+        write(format!("{kind}.expected"), &expected.into());
+    }
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let script = script.join("tools/parity/check_backbones.py");
+    // Its own libtorch, not the one that this test was linked with.
+    let mut command = std::process::Command::new(python);
+    let output = command.arg(script).arg(folder.path()).env_remove("LD_LIBRARY_PATH").output();
+    let output = output.unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    eprintln!("{}", text(&output.stdout));
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+}

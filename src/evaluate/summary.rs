@@ -9,8 +9,20 @@ use std::fmt::Write;
 use std::path::Path;
 
 /// The metrics worth a column, where a set has them; the first decides which row is best.
-const COLUMNS: [&str; 8] =
-    ["accuracy", "auc", "eer", "recall@1", "recall@5", "recall@10", "map@r", "precision@1"];
+const COLUMNS: [&str; 12] = [
+    "accuracy",
+    "auc",
+    "eer",
+    "recall@1",
+    "recall@5",
+    "recall@10",
+    "map@r",
+    "precision@1",
+    "image_to_text/recall@1",
+    "image_to_text/recall@10",
+    "text_to_image/recall@1",
+    "text_to_image/recall@10",
+];
 
 /// Scores of one checkpoint.
 #[derive(Clone, Debug)]
