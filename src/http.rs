@@ -29,7 +29,8 @@ pub(crate) fn is_web_address(text: &str) -> bool {
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse::<f64>() {
-        return (0.0..1e6).contains(&seconds).then(|| Duration::from_secs_f64(seconds));
+        // Whoever says a century gets what is longer than any patience.
+        return (seconds >= 0.0).then(|| Duration::from_secs_f64(seconds.min(1e6)));
     }
     let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
     let wait = at.as_second() - jiff::Timestamp::now().as_second();
@@ -99,6 +100,8 @@ mod tests {
         assert!((95..=101).contains(&wait), "{date}: {wait}");
         let past = retry_after(&headers("Wed, 21 Oct 2015 07:28:00 GMT"));
         assert_eq!(past, Some(Duration::ZERO));
+        assert_eq!(retry_after(&headers("99999999")), Some(Duration::from_secs(1_000_000)));
+        assert_eq!(retry_after(&headers("NaN")), None);
         assert_eq!(retry_after(&headers("soon")), None);
         assert_eq!(retry_after(&headers("-3")), None);
     }

@@ -50,6 +50,10 @@ impl Fault {
 /// Reads a whole file into `bytes`. The error is a fragment that does not repeat the path.
 pub fn read(path: &Path, bytes: &mut Vec<u8>) -> Result<(), Fault> {
     bytes.clear();
+    // Opening a pipe waits for its writer.
+    if !std::fs::metadata(path).map_err(Fault::of)?.is_file() {
+        return Err(Fault::Broken("it is no file".into()));
+    }
     let file = File::open(path).map_err(Fault::of)?;
     file.take(MAX_FILE + 1).read_to_end(bytes).map_err(Fault::of)?;
     if bytes.is_empty() {

@@ -3,7 +3,7 @@
 use super::verification::Metric;
 use crate::{Error, Result};
 use std::fs::OpenOptions;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 const HEADER: &str = "epoch,checkpoint,set,metric,value,std\n";
@@ -50,7 +50,17 @@ pub fn append(
         Ok(writer.flush()?)
     };
     rows().map_err(|e| Error::failed(format!("cannot form rows of {}: {e}", path.display())))?;
-    let rows = writer.into_inner().map_err(|e| io("write")(e.into_error()))?;
+    let mut rows = writer.into_inner().map_err(|e| io("write")(e.into_error()))?;
+    // A last line that was cut short stays a line of its own.
+    let mut last = [b'\n'];
+    if !head.is_empty() {
+        file.seek(SeekFrom::End(-1))
+            .and_then(|_| file.read_exact(&mut last))
+            .map_err(io("read"))?;
+    }
+    if last != [b'\n'] && !rows.is_empty() {
+        rows.insert(0, b'\n');
+    }
     file.write_all(&rows).and_then(|()| file.sync_data()).map_err(io("write"))
 }
 
@@ -104,6 +114,16 @@ mod tests {
         let read = super::rows(&path).unwrap();
         let third = Row { epoch: Some(0), checkpoint: "untrained".into(), set: "a,b".into() };
         assert_eq!((read.len(), &read[2]), (4, &third));
+    }
+
+    #[test]
+    fn a_line_that_was_cut_short_stays_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("eval.csv");
+        std::fs::write(&path, format!("{HEADER}1,latest,lfw,accu")).unwrap();
+        append(&path, 2, "latest", &[("lfw", &[Metric::new("auc", 0.75, None)])]).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, format!("{HEADER}1,latest,lfw,accu\n2,latest,lfw,auc,0.75,\n"));
     }
 
     #[test]
