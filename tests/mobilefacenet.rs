@@ -68,7 +68,8 @@ fn published_weights_give_the_published_embedding() {
     std::fs::write(&image, first_jpeg(&std::fs::read(pairs).unwrap())).unwrap();
     let preprocess = plan.experiment.preprocess.build();
     let mut pixels = vec![0; 3 * 112 * 96];
-    let rendered = Renderer::default().render(&image, &preprocess, &Draw::NONE, &mut pixels);
+    let rendered =
+        Renderer::default().render(&image.clone().into(), &preprocess, &Draw::NONE, &mut pixels);
     assert!(rendered.is_ok());
     let pixels = Tensor::from_slice(&pixels).view([1, 3, 112, 96]);
     let embedding = tch::no_grad(|| model.embed(&model.normalize(&pixels), false));

@@ -278,6 +278,9 @@ pub struct BenchStepArgs {
     /// Classes of the loss; the data set is not opened.
     #[arg(long, default_value_t = 1000)]
     pub classes: usize,
+    /// Only images to embeddings, as an evaluation does it: without loss, gradients or optimizer.
+    #[arg(long)]
+    pub forward: bool,
     /// One line of JSON.
     #[arg(long)]
     pub json: bool,

@@ -44,6 +44,14 @@ pub fn step(args: &BenchStepArgs) -> Result<()> {
     let mut measured = Vec::new();
     for step in 0..warm_up + steps {
         let begun = Instant::now();
+        if args.forward {
+            drop(stepper.embed(&model, &inputs.pixels)?);
+            if step >= *warm_up {
+                let forward = lap(plan.device, begun);
+                measured.push(Stages { forward, backward: 0.0, optimizer: 0.0 });
+            }
+            continue;
+        }
         let forward_pass = stepper.forward(&mut model, &inputs, true)?;
         let forward = lap(plan.device, begun);
         stepper.backward(&forward_pass.output.loss);
@@ -57,12 +65,15 @@ pub fn step(args: &BenchStepArgs) -> Result<()> {
     }
     let milliseconds = |of: fn(&Stages) -> f64| 1e3 * median(measured.iter().map(of).collect());
     let total = milliseconds(|s| s.forward + s.backward + s.optimizer);
-    let rows = [
+    let mut rows = vec![
         ("forward", milliseconds(|s| s.forward)),
         ("backward", milliseconds(|s| s.backward)),
         ("optimizer", milliseconds(|s| s.optimizer)),
         ("total", total),
     ];
+    if args.forward {
+        rows.truncate(1);
+    }
     let backbone = plan.experiment.backbone.kind();
     let peak = peak_beside(before, plan.device);
     if *json {
@@ -92,7 +103,7 @@ pub fn step(args: &BenchStepArgs) -> Result<()> {
 
 /// The experiment, with threads and determinism set.
 fn plan(args: &BenchStepArgs) -> Result<Plan> {
-    let BenchStepArgs { experiment, steps, warm_up, classes, json: _, settings } = args;
+    let BenchStepArgs { experiment, steps, warm_up, classes, settings, .. } = args;
     let loaded: Loaded = load(&request(experiment, settings))?;
     let plan = Plan::new(loaded)?;
     if *steps == 0 || *classes == 0 {
@@ -125,6 +136,9 @@ fn loaded_dim(plan: &Plan) -> i64 {
 /// identity has two.
 pub fn loss(args: &BenchStepArgs) -> Result<()> {
     let BenchStepArgs { steps, warm_up, classes, json, .. } = args;
+    if args.forward {
+        return Err(Error::input("--forward is an option of `run bench step`"));
+    }
     let plan = plan(args)?;
     let experiment = &plan.experiment;
     let (batch, dim) = (experiment.train.batch_size as i64, experiment.head.embedding_dim as i64);

@@ -12,7 +12,7 @@ use list::{Entry, present, read_list, read_partition};
 use super::image_folder::{Fractions, Reading, missing, whole};
 use super::scan::{self, Folder, Identity, dataset};
 use super::split::Shares;
-use super::{Dataset, OnCorrupt, Splits};
+use super::{Dataset, Image, OnCorrupt, Splits};
 use crate::checkpoint::durable;
 use crate::config::DatasetPath;
 use crate::{Error, Result};
@@ -151,7 +151,8 @@ pub fn write_identities(root: &Path, notes: &mut Vec<String>) -> Result<(usize, 
     let mut text = String::new();
     for (number, identity) in folder.identities.iter().enumerate() {
         for image in &identity.images {
-            let name = image.strip_prefix(root).unwrap_or(image).to_str();
+            let path = image.name();
+            let name = path.strip_prefix(root).unwrap_or(&path).to_str();
             let name = name.filter(|name| !name.contains(char::is_control)).ok_or_else(|| {
                 Error::input(format!("the name of {} is no line of a list", image.display()))
                     .help("rename it without line breaks, in UTF-8")
@@ -201,6 +202,7 @@ fn folder<'a>(images: &Path, chosen: impl Iterator<Item = &'a Entry>, all: &[Ent
     }
     let identities = of.into_iter().map(|(number, mut images)| {
         images.sort_unstable();
+        let images = images.into_iter().map(Image::from).collect();
         Identity { name: format!("{number:0digits$}"), images }
     });
     Folder { root: images.to_owned(), identities: identities.collect(), ..Folder::default() }

@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::{LabelMap, OnCorrupt};
+use super::{Image, LabelMap, OnCorrupt};
 use crate::checkpoint::durable::hex;
 use crate::{Error, Result};
 
-/// One image file.
+/// One labelled image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
     /// Ready to open.
-    pub path: PathBuf,
+    pub image: Image,
     /// Index into the label map of the [`Dataset`] the item belongs to.
     pub label: i64,
 }
@@ -69,9 +69,9 @@ impl Dataset {
     }
 
     fn line(&self, item: &Item) -> Result<Vec<u8>> {
-        let size =
-            std::fs::metadata(&item.path).map_err(|e| Error::io("read", &item.path, e))?.len();
-        let mut line = self.relative(&item.path).as_os_str().as_encoded_bytes().to_vec();
+        let name = item.image.name();
+        let size = item.image.size().map_err(|e| Error::io("read", &name, e))?;
+        let mut line = self.relative(&name).as_os_str().as_encoded_bytes().to_vec();
         line.push(0);
         line.extend_from_slice(&size.to_le_bytes());
         line.extend_from_slice(self.labels.names()[item.label as usize].as_bytes());
@@ -111,8 +111,8 @@ mod tests {
             dir.path().join(name)
         };
         let items = vec![
-            Item { path: write("a.png", b"12"), label: 0 },
-            Item { path: write("b.png", b"345"), label: 1 },
+            Item { image: write("a.png", b"12").into(), label: 0 },
+            Item { image: write("b.png", b"345").into(), label: 1 },
         ];
         let labels = LabelMap::new(vec!["ann".into(), "bob".into()]);
         let set = Dataset { root: dir.path().into(), items, labels, captions: Vec::new() };

@@ -26,6 +26,20 @@ pub struct Rgb {
     pub pixels: Vec<u8>,
 }
 
+/// The same in somebody else's memory.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    pub width: usize,
+    pub height: usize,
+    pub pixels: &'a [u8],
+}
+
+impl Rgb {
+    pub fn view(&self) -> View<'_> {
+        View { width: self.width, height: self.height, pixels: &self.pixels }
+    }
+}
+
 /// Why there is no image.
 #[derive(Debug)]
 pub enum Fault {

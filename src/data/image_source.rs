@@ -1,40 +1,59 @@
 //! An image before it is decoded.
 
+use super::Container;
+use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// An image file, or the bytes of one that came in a container such as a `.bin` set. Its name is its
-/// identity: two images of one name are the same.
+/// An image file, or a member of a file that holds many. Its name is its identity: two images of one
+/// name are the same.
 #[derive(Clone, Debug)]
 pub enum Image {
-    File(PathBuf),
-    Encoded {
-        /// Container and number: `lfw.bin#17`.
-        name: PathBuf,
-        /// The encoded file: JPEG, PNG ...
-        bytes: Arc<[u8]>,
-    },
+    File(Box<Path>),
+    Member { container: Arc<dyn Container>, number: u32 },
 }
 
 impl Image {
     /// The file, or the name in its container.
-    pub fn name(&self) -> &Path {
+    pub fn name(&self) -> Cow<'_, Path> {
         match self {
-            Image::File(path) => path,
-            Image::Encoded { name, .. } => name,
+            Image::File(path) => Cow::Borrowed(path),
+            Image::Member { container, number } => Cow::Owned(container.name(*number)),
         }
     }
 
     /// For messages.
-    pub fn display(&self) -> std::path::Display<'_> {
-        self.name().display()
+    pub fn display(&self) -> String {
+        self.name().display().to_string()
+    }
+
+    /// The file of an image that is one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Image::File(path) => Some(path),
+            Image::Member { .. } => None,
+        }
+    }
+
+    /// Bytes of the file, or of the member.
+    ///
+    /// # Errors
+    /// A file that is no longer there.
+    pub fn size(&self) -> std::io::Result<u64> {
+        match self {
+            Image::File(path) => Ok(std::fs::metadata(path)?.len()),
+            Image::Member { container, number } => container.size(*number),
+        }
     }
 }
 
 impl PartialEq for Image {
     fn eq(&self, other: &Self) -> bool {
-        self.name() == other.name()
+        match (self, other) {
+            (Image::File(one), Image::File(two)) => one == two,
+            _ => self.name() == other.name(),
+        }
     }
 }
 
@@ -48,13 +67,13 @@ impl Hash for Image {
 
 impl From<PathBuf> for Image {
     fn from(path: PathBuf) -> Self {
-        Image::File(path)
+        Image::File(path.into())
     }
 }
 
 impl From<&PathBuf> for Image {
     fn from(path: &PathBuf) -> Self {
-        Image::File(path.clone())
+        Image::File(path.as_path().into())
     }
 }
 
@@ -66,13 +85,13 @@ impl From<&Path> for Image {
 
 impl From<&str> for Image {
     fn from(path: &str) -> Self {
-        Image::File(path.into())
+        Image::File(Path::new(path).into())
     }
 }
 
 impl From<String> for Image {
     fn from(path: String) -> Self {
-        Image::File(path.into())
+        Image::File(PathBuf::from(path).into())
     }
 }
 

@@ -150,7 +150,7 @@ fn part<'a>(
     for (image, texts) in images {
         count += 1;
         for text in texts {
-            set.items.push(Item { path: root.join(image), label: 0 });
+            set.items.push(Item { image: root.join(image).into(), label: 0 });
             set.captions.push(text.clone());
         }
     }
@@ -198,10 +198,11 @@ mod tests {
         for (part, images) in parts.into_iter().zip([12, 4, 4]) {
             let part = part.unwrap();
             assert_eq!((part.len(), part.captions.len()), (2 * images, 2 * images));
-            let mut paths: Vec<PathBuf> = part.items.iter().map(|item| item.path.clone()).collect();
+            let mut paths: Vec<PathBuf> =
+                part.items.iter().map(|item| item.image.name().into_owned()).collect();
             for (item, caption) in part.items.iter().zip(&part.captions) {
                 let number: usize =
-                    item.path.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+                    item.image.name().file_stem().unwrap().to_str().unwrap().parse().unwrap();
                 let texts = [format!("a {number}, plain"), format!("again {number}")];
                 assert!(texts.contains(caption), "{caption}");
             }

@@ -234,7 +234,7 @@ impl Source {
                 return Ok(other);
             }
         }
-        let path = self.dataset.items[index].path.display();
+        let path = self.dataset.items[index].image.display();
         Err(Error::failed(format!("found no image to take the place of the broken {path}")))
     }
 
@@ -271,10 +271,10 @@ impl Source {
         if self.skipped.contains(index) {
             return Ok(false);
         }
-        let path = &self.dataset.items[index].path;
-        match renderer.render(path, &self.preprocess, draw, out) {
+        let image = &self.dataset.items[index].image;
+        match renderer.render(image, &self.preprocess, draw, out) {
             Ok(()) => Ok(true),
-            Err(Fault::System(error)) => Err(Error::io("read", path, error)),
+            Err(Fault::System(error)) => Err(Error::io("read", &image.name(), error)),
             Err(Fault::Broken(reason)) => {
                 let policy = self.options.on_corrupt;
                 self.skipped.report(&self.dataset, index, reason, policy).map(|()| false)

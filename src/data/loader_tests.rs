@@ -24,7 +24,7 @@ fn folder(broken: &[usize]) -> (tempfile::TempDir, Arc<Dataset>) {
 }
 
 fn preprocess() -> Preprocess {
-    Preprocess { height: 16, width: 14, resize: Resize::Crop, mean: [0.5; 3], std: [0.5; 3] }
+    PreprocessConfig { height: 16, width: 14, resize: Resize::Crop, ..Default::default() }.build()
 }
 
 fn options(workers: usize) -> LoaderOptions {
@@ -210,7 +210,7 @@ fn too_many_broken_images_or_the_strict_policy_are_errors() {
 fn a_file_that_vanishes_is_a_broken_image() {
     let (_dir, dataset) = folder(&[]);
     let loader = loader(&dataset, LoaderOptions { on_corrupt: OnCorrupt::Error, ..options(2) });
-    std::fs::remove_file(&dataset.items[3].path).unwrap();
+    std::fs::remove_file(dataset.items[3].image.name()).unwrap();
     let error = loader.epoch(0, 0).find_map(|batch| batch.err()).unwrap().to_string();
     assert!(error.contains("03.png"), "{error}");
 }

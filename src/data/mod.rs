@@ -8,6 +8,7 @@ pub mod celeba;
 #[cfg(test)]
 mod celeba_tests;
 pub mod contact_sheet;
+mod container;
 mod dataset;
 pub(crate) mod decode;
 mod image_folder;
@@ -39,6 +40,7 @@ use std::path::{Path, PathBuf};
 
 pub use augmentation::{Augmentation, Draw, RotationFill};
 pub use celeba::CelebA;
+pub use container::{Container, InMemory, Stored, numbered};
 pub use dataset::{Dataset, Item, Splits};
 pub use decode::Fault;
 pub use image_folder::{Fractions, ImageFolder, Split};
@@ -46,7 +48,7 @@ pub use image_source::Image;
 pub use image_text::ImageText;
 pub use labels::LabelMap;
 pub use loader::{Batch, EpochIter, Loader, LoaderOptions};
-pub use preprocess::{Preprocess, PreprocessConfig, Resize};
+pub use preprocess::{Channels, Interpolation, Preprocess, PreprocessConfig, Resize};
 pub use render::Renderer;
 pub use sample::sample_evenly;
 pub use sampler::SamplerConfig;

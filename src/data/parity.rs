@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::augmentation::{Draw, RotationFill};
 use super::decode::{Rgb, decode};
-use super::preprocess::{Preprocess, Resize};
+use super::preprocess::{PreprocessConfig, Resize};
 use super::render::Renderer;
 
 fn fixtures() -> PathBuf {
@@ -32,9 +32,11 @@ fn difference(name: &str, actual: &Rgb) -> (u8, f64) {
 
 /// `source.png` through the whole path of a sample, back in interleaved order.
 fn rendered(height: usize, width: usize, resize: Resize, draw: Draw) -> Rgb {
-    let to = Preprocess { height, width, resize, mean: [0.5; 3], std: [0.5; 3] };
+    let to = PreprocessConfig { height, width, resize, ..Default::default() }.build();
     let mut planes = vec![0; 3 * height * width];
-    Renderer::default().render(&fixtures().join("source.png"), &to, &draw, &mut planes).unwrap();
+    Renderer::default()
+        .render(&fixtures().join("source.png").into(), &to, &draw, &mut planes)
+        .unwrap();
     let pixel = |i: usize| [0, 1, 2].map(|c| planes[c * height * width + i]);
     Rgb { width, height, pixels: (0..height * width).flat_map(pixel).collect() }
 }

@@ -3,7 +3,7 @@
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 
-use super::decode::Rgb;
+use super::decode::View;
 
 crate::config_choice! {
     /// How an image of another shape is brought to the input size.
@@ -15,8 +15,30 @@ crate::config_choice! {
     }
 }
 
+crate::config_choice! {
+    /// How pixels are resampled, antialiased as PIL does it.
+    pub enum Interpolation {
+        /// A triangle (tent) filter.
+        Bilinear = "bilinear",
+        /// Keys' cubic convolution with a = -0.5 (Catmull-Rom), as CLIP's images.
+        Bicubic = "bicubic",
+    }
+}
+
+crate::config_choice! {
+    /// The order of the colour channels that the network was trained on.
+    pub enum Channels {
+        Rgb = "rgb",
+        /// As OpenCV reads images.
+        Bgr = "bgr",
+    }
+}
+
 crate::config_struct! {
     /// How an image becomes network input: brought to a size, then (x / 255 - mean) / std.
+    ///
+    /// What is not stated is as the weights that `backbone.pretrained` names were trained; the input
+    /// size of a `vit` kind is its `image_size`.
     pub struct PreprocessConfig {
         /// Height of the input, pixels.
         pub height: usize = 112, between(8, 4096);
@@ -24,7 +46,14 @@ crate::config_struct! {
         pub width: usize = 112, between(8, 4096);
         /// How an image of another shape is brought to that size.
         pub resize: Resize = Resize::Stretch;
-        /// Mean of each channel (red, green, blue), in units of the 0 to 1 range.
+        /// With `resize = "crop"`: what the shorter side is scaled to before the middle is cut out,
+        /// pixels; 0: to the input size, so that as much as possible is kept.
+        pub shorter_side: usize = 0, at_most(16384);
+        /// How pixels are resampled.
+        pub interpolation: Interpolation = Interpolation::Bilinear;
+        /// Order of the channels.
+        pub channels: Channels = Channels::Rgb;
+        /// Mean of each channel in that order, in units of the 0 to 1 range.
         pub mean: Vec<f64> = vec![0.5, 0.5, 0.5], that("three numbers", |v: &Vec<f64>| v.len() == 3);
         /// Standard deviation of each channel, in the same units.
         pub std: Vec<f64> = vec![0.5, 0.5, 0.5],
@@ -33,13 +62,42 @@ crate::config_struct! {
 }
 
 impl PreprocessConfig {
+    /// What can't be together: (key below `preprocess`, message).
+    pub fn conflict(&self) -> Option<(&'static str, String)> {
+        let longer = self.height.max(self.width);
+        match (self.shorter_side, self.resize) {
+            (0, _) => None,
+            (_, Resize::Stretch) => Some((
+                "shorter_side",
+                "is for resize = \"crop\"; set it to 0, or resize to \"crop\"".to_string(),
+            )),
+            (side, Resize::Crop) if side < longer => Some((
+                "shorter_side",
+                format!("is {side}, less than the {longer} pixels that are cut out: raise it"),
+            )),
+            _ => None,
+        }
+    }
+
     pub fn build(&self) -> Preprocess {
-        let PreprocessConfig { height, width, resize, mean, std } = self;
+        let PreprocessConfig {
+            height,
+            width,
+            resize,
+            shorter_side,
+            interpolation,
+            channels: order,
+            mean,
+            std,
+        } = self;
         let channels = |values: &[f64]| [0, 1, 2].map(|channel| values[channel] as f32);
         Preprocess {
             height: *height,
             width: *width,
             resize: *resize,
+            shorter_side: *shorter_side,
+            interpolation: *interpolation,
+            channels: *order,
             mean: channels(mean),
             std: channels(std),
         }
@@ -53,6 +111,11 @@ pub struct Preprocess {
     pub height: usize,
     pub width: usize,
     pub resize: Resize,
+    /// With `Crop`: length of the shorter side before the middle is cut out; 0: as the input needs.
+    pub shorter_side: usize,
+    pub interpolation: Interpolation,
+    /// The loader delivers RGB whatever this says; the order is changed on the device.
+    pub channels: Channels,
     pub mean: [f32; 3],
     pub std: [f32; 3],
 }
@@ -64,7 +127,14 @@ impl Preprocess {
         if self.resize == Resize::Stretch {
             return (0.0, 0.0, width as f64, height as f64);
         }
-        let (scaled_width, scaled_height) = if self.width * height >= self.height * width {
+        let (scaled_width, scaled_height) = if self.shorter_side > 0 {
+            // torchvision's Resize: the longer side is rounded down.
+            let long = |long: usize, short: usize| self.shorter_side * long / short;
+            match width < height {
+                true => (self.shorter_side, long(height, width)),
+                false => (long(width, height), self.shorter_side),
+            }
+        } else if self.width * height >= self.height * width {
             (self.width, (self.width * height / width).max(self.height))
         } else {
             ((self.height * width / height).max(self.width), self.height)
@@ -78,7 +148,7 @@ impl Preprocess {
     }
 }
 
-/// Antialiased bilinear resizing, as PIL's `BILINEAR`, with buffers that are kept between images.
+/// Antialiased resizing, as PIL's `BILINEAR` and `BICUBIC`, with buffers that are kept between images.
 #[derive(Default)]
 pub struct Scaler {
     resizer: Resizer,
@@ -87,18 +157,22 @@ pub struct Scaler {
 
 impl Scaler {
     /// The image at the input size, `height x width x 3`; one that has it already is not touched.
-    pub fn scale<'a>(&'a mut self, image: &'a Rgb, to: &Preprocess) -> &'a [u8] {
+    pub fn scale<'a>(&'a mut self, image: View<'a>, to: &Preprocess) -> &'a [u8] {
         if (image.width, image.height) == (to.width, to.height) {
-            return &image.pixels;
+            return image.pixels;
         }
         self.scaled.resize(to.width * to.height * 3, 0);
         let (left, top, width, height) = to.source_box(image.width, image.height);
+        let filter = match to.interpolation {
+            Interpolation::Bilinear => FilterType::Bilinear,
+            Interpolation::Bicubic => FilterType::CatmullRom,
+        };
         let options = ResizeOptions::new()
-            .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
+            .resize_alg(ResizeAlg::Convolution(filter))
             .use_alpha(false)
             .crop(left, top, width, height);
         let (source_width, source_height) = (image.width as u32, image.height as u32);
-        let source = ImageRef::new(source_width, source_height, &image.pixels, PixelType::U8x3)
+        let source = ImageRef::new(source_width, source_height, image.pixels, PixelType::U8x3)
             .expect("an Rgb holds width x height pixels");
         let (target_width, target_height) = (to.width as u32, to.height as u32);
         let mut target =
@@ -111,10 +185,11 @@ impl Scaler {
 
 #[cfg(test)]
 mod tests {
+    use super::super::decode::Rgb;
     use super::*;
 
     fn to(height: usize, width: usize, resize: Resize) -> Preprocess {
-        Preprocess { height, width, resize, mean: [0.5; 3], std: [0.5; 3] }
+        PreprocessConfig { height, width, resize, ..PreprocessConfig::default() }.build()
     }
 
     fn gradient(width: usize, height: usize) -> Rgb {
@@ -126,7 +201,7 @@ mod tests {
     fn the_input_size_is_left_alone() {
         let image = gradient(8, 6);
         for resize in [Resize::Stretch, Resize::Crop] {
-            assert_eq!(Scaler::default().scale(&image, &to(6, 8, resize)), image.pixels);
+            assert_eq!(Scaler::default().scale(image.view(), &to(6, 8, resize)), image.pixels);
         }
     }
 
@@ -135,10 +210,10 @@ mod tests {
         // 20x10 to 10x10: the columns 5 to 14, unscaled.
         let image = gradient(20, 10);
         let mut scaler = Scaler::default();
-        let cropped = scaler.scale(&image, &to(10, 10, Resize::Crop));
+        let cropped = scaler.scale(image.view(), &to(10, 10, Resize::Crop));
         assert_eq!(&cropped[..6], [5, 0, 7, 6, 0, 7]);
         assert_eq!(&cropped[297..], [14, 9, 7]);
-        let stretched = scaler.scale(&image, &to(10, 10, Resize::Stretch));
+        let stretched = scaler.scale(image.view(), &to(10, 10, Resize::Stretch));
         assert_eq!(&stretched[297..], [18, 9, 7]);
     }
 
@@ -147,7 +222,8 @@ mod tests {
         for (width, height) in [(1, 1), (1, 500), (500, 1), (3, 2), (97, 112), (113, 111)] {
             for resize in [Resize::Stretch, Resize::Crop] {
                 let mut scaler = Scaler::default();
-                let scaled = scaler.scale(&gradient(width, height), &to(16, 12, resize)).to_vec();
+                let scaled =
+                    scaler.scale(gradient(width, height).view(), &to(16, 12, resize)).to_vec();
                 assert_eq!(scaled.len(), 16 * 12 * 3, "{width}x{height}");
                 assert!(scaled.chunks(3).all(|p| p[2] == 7), "{width}x{height}");
             }

@@ -1,12 +1,10 @@
 //! One sample from its file to its place in a batch.
 
-use std::path::Path;
-
-use super::Image;
 use super::augmentation::Draw;
-use super::decode::{self, Fault, Rgb};
+use super::decode::{self, Fault, Rgb, View};
 use super::preprocess::{Preprocess, Scaler};
 use super::rotate::Rotator;
+use super::{Image, Stored};
 
 /// One thread's buffers; nothing is allocated per image once they have grown.
 #[derive(Default)]
@@ -18,40 +16,32 @@ pub struct Renderer {
 }
 
 impl Renderer {
-    /// Writes the image in `path`, at the input size and changed as `draw` says, to `out`
-    /// (`3 x height x width`). The error says what is wrong with the file.
+    /// Writes an image, at the input size and changed as `draw` says, to `out` (`3 x height x width`).
+    /// The error says what is wrong with it.
     pub fn render(
         &mut self,
-        path: &Path,
+        image: &Image,
         to: &Preprocess,
         draw: &Draw,
         out: &mut [u8],
     ) -> Result<(), Fault> {
-        decode::read(path, &mut self.file)?;
-        decode::decode(&self.file, &mut self.decoded).map_err(Fault::Broken)?;
-        self.place(to, draw, out);
-        Ok(())
-    }
-
-    /// [`Renderer::render`] of an image as it is, wherever it comes from.
-    pub fn render_image(
-        &mut self,
-        image: &Image,
-        to: &Preprocess,
-        out: &mut [u8],
-    ) -> Result<(), Fault> {
-        match image {
-            Image::File(path) => self.render(path, to, &Draw::NONE, out),
-            Image::Encoded { bytes, .. } => {
-                decode::decode(bytes, &mut self.decoded).map_err(Fault::Broken)?;
-                self.place(to, &Draw::NONE, out);
-                Ok(())
+        let Self { file, decoded, scaler, rotator } = self;
+        let stored = match image {
+            Image::File(path) => {
+                decode::read(path, file)?;
+                Stored::Encoded(file)
             }
-        }
-    }
-
-    fn place(&mut self, to: &Preprocess, draw: &Draw, out: &mut [u8]) {
-        let image = self.scaler.scale(&self.decoded, to);
-        draw.apply(image, to.height, to.width, &mut self.rotator, out);
+            Image::Member { container, number } => container.read(*number, file)?,
+        };
+        let source = match stored {
+            Stored::Encoded(bytes) => {
+                decode::decode(bytes, decoded).map_err(Fault::Broken)?;
+                decoded.view()
+            }
+            Stored::Pixels { width, height, rgb } => View { width, height, pixels: rgb },
+        };
+        let scaled = scaler.scale(source, to);
+        draw.apply(scaled, to.height, to.width, rotator, out);
+        Ok(())
     }
 }

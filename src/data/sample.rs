@@ -37,8 +37,10 @@ mod tests {
     fn set(counts: &[usize]) -> Dataset {
         let names = (0..counts.len()).map(|n| format!("{n:03}")).collect();
         let items = counts.iter().enumerate().flat_map(|(label, &count)| {
-            (0..count)
-                .map(move |n| Item { path: format!("{label}/{n}.jpg").into(), label: label as i64 })
+            (0..count).map(move |n| Item {
+                image: format!("{label}/{n}.jpg").into(),
+                label: label as i64,
+            })
         });
         Dataset {
             root: "".into(),

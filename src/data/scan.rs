@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::{Dataset, Item, LabelMap};
+use super::{Dataset, Image, Item, LabelMap};
 use crate::{Error, Result};
 
 const EXTENSIONS: [&str; 7] = ["jpg", "jpeg", "png", "bmp", "webp", "pgm", "ppm"];
@@ -19,7 +19,7 @@ pub const HELP: &str = "docs/datasets.md tells where each public data set is to 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     pub name: String,
-    pub images: Vec<PathBuf>,
+    pub images: Vec<Image>,
 }
 
 /// The identities of one folder, sorted bytewise by name; those without an image are in here too.
@@ -119,7 +119,7 @@ pub fn dataset<'a>(
     let mut items = Vec::new();
     for identity in identities {
         let label = labels.label(&identity.name).expect("the map was made from these identities");
-        items.extend(identity.images.iter().map(|path| Item { path: path.clone(), label }));
+        items.extend(identity.images.iter().map(|image| Item { image: image.clone(), label }));
     }
     Dataset { root: root.into(), items, labels, captions: Vec::new() }
 }
@@ -138,7 +138,7 @@ fn identity(folder: &Path) -> Result<(Identity, usize)> {
         }
     }
     images.sort_unstable_by(|a, b| a.as_encoded_bytes().cmp(b.as_encoded_bytes()));
-    let images = images.iter().map(|image| folder.join(image)).collect();
+    let images = images.iter().map(|image| folder.join(image).into()).collect();
     Ok((Identity { name: name.into(), images }, nested))
 }
 

@@ -38,8 +38,9 @@ impl Skipped {
 
     /// Path and reason of every broken image, in the order of the data set.
     pub fn list(&self, dataset: &Dataset) -> Vec<(PathBuf, String)> {
-        let named =
-            |(i, reason): (&usize, &String)| (dataset.items[*i].path.clone(), reason.clone());
+        let named = |(i, reason): (&usize, &String)| {
+            (dataset.items[*i].image.name().into_owned(), reason.clone())
+        };
         self.lock().iter().map(named).collect()
     }
 
@@ -56,7 +57,7 @@ impl Skipped {
         reason: String,
         policy: OnCorrupt,
     ) -> Result<()> {
-        let path = dataset.items[index].path.display();
+        let path = dataset.items[index].image.display();
         if policy == OnCorrupt::Error {
             return Err(Error::failed(format!("cannot decode {path}: {reason}"))
                 .help("mend or remove the file, or set data.on_corrupt = \"skip\""));

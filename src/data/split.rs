@@ -2,8 +2,6 @@
 //!
 //! A split depends on the seed and on the names found, never on the order of the file system.
 
-use std::path::PathBuf;
-
 use sha2::{Digest, Sha256};
 
 use super::order::permutation;
@@ -132,8 +130,7 @@ impl Quota {
 fn pick(identity: &Identity, positions: &[u32]) -> Identity {
     let mut positions = positions.to_vec();
     positions.sort_unstable();
-    let images: Vec<PathBuf> =
-        positions.iter().map(|i| identity.images[*i as usize].clone()).collect();
+    let images = positions.iter().map(|i| identity.images[*i as usize].clone()).collect();
     Identity { name: identity.name.clone(), images }
 }
 
@@ -195,7 +192,7 @@ mod tests {
                 .collect();
             let due = identity.images.len() as f64 * 0.768;
             assert!((parts.train[i].images.len() as f64 - due).abs() < 3.0);
-            seen.sort();
+            seen.sort_by_key(|image| image.name());
             seen.dedup();
             let parts = total(&parts.train[i..=i])
                 + total(&parts.validation[i..=i])

@@ -8,7 +8,7 @@
 use super::pairs::{PairSet, PairSetBuilder, contiguous_folds};
 use super::pickle::{BinFile, read_bin};
 use crate::config::DatasetPath;
-use crate::data::Image;
+use crate::data::{Container, Image, InMemory};
 use crate::{Error, Result};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -67,13 +67,12 @@ pub fn from_bin(path: &Path, folds: usize) -> Result<PairSet> {
     let BinFile { images, same } = read_bin(path)?;
     // Where an image's bytes are in memory, by which copies are known.
     let mut first: HashMap<*const u8, usize> = HashMap::new();
-    let image = |(n, bytes): (usize, &Arc<[u8]>)| {
-        let number = *first.entry(bytes.as_ptr()).or_insert(n);
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!("#{number}"));
-        Image::Encoded { name: PathBuf::from(name), bytes: bytes.clone() }
-    };
-    let images: Vec<Image> = images.iter().enumerate().map(image).collect();
+    let numbers = images.iter().enumerate();
+    let numbers = numbers.map(|(n, bytes)| *first.entry(bytes.as_ptr()).or_insert(n) as u32);
+    let numbers: Vec<u32> = numbers.collect();
+    let container: Arc<dyn Container> = Arc::new(InMemory { file: path.into(), images });
+    let image = |number| Image::Member { container: container.clone(), number };
+    let images: Vec<Image> = numbers.into_iter().map(image).collect();
     let mut builder = PairSetBuilder::default();
     for ((pair, same), fold) in images.chunks(2).zip(&same).zip(contiguous_folds(same.len(), folds))
     {
@@ -123,10 +122,12 @@ mod tests {
         assert_eq!(set.images.len(), 9, "image 5 is image 0");
         assert!(set.images[6].name().ends_with("lfw.bin#7"), "{}", set.images[6].display());
         assert_eq!((set.pairs[2].first, set.pairs[2].second), (4, 0));
-        let (file, number) = member(set.images[6].name()).unwrap();
+        let (file, number) = member(&set.images[6].name()).unwrap();
         assert!(file.ends_with("lfw.bin") && number == 7, "{}", file.display());
-        let Image::Encoded { bytes, .. } = &set.images[6] else { panic!("a file") };
-        assert_eq!(**bytes, [7]);
+        let Image::Member { container, number } = &set.images[6] else { panic!("a file") };
+        let mut scratch = Vec::new();
+        let stored = container.read(*number, &mut scratch).unwrap();
+        assert_eq!(stored, crate::data::Stored::Encoded(&[7]));
     }
 
     #[test]

@@ -2,13 +2,13 @@
 
 use super::pairs::{PairSet, PairSetBuilder};
 use crate::config::DatasetPath;
-use crate::data::Dataset;
+use crate::data::{Dataset, Image};
 use crate::random::{Stream, rng};
 use crate::{Error, Result};
 use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
 use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 crate::config_struct! {
     /// Pairs drawn from identities that were never trained on: half of them genuine, as many in
@@ -42,8 +42,8 @@ impl UnseenPairs {
                 "split the data so that some identities are unseen, or name a `root` folder",
             ));
         };
-        let (images, labels): (Vec<PathBuf>, Vec<i64>) =
-            faces.items.iter().map(|item| (item.path.clone(), item.label)).unzip();
+        let (images, labels): (Vec<Image>, Vec<i64>) =
+            faces.items.iter().map(|item| (item.image.clone(), item.label)).unzip();
         generate(&images, &labels, *pairs, *folds, seed.wrapping_add(*own))
     }
 }
@@ -59,7 +59,7 @@ impl UnseenPairs {
 /// # Panics
 /// Where `images` and `labels` (the identity of each) differ in length.
 pub fn generate(
-    images: &[PathBuf],
+    images: &[Image],
     labels: &[i64],
     pairs: usize,
     folds: usize,
@@ -215,13 +215,13 @@ mod tests {
     use super::*;
 
     /// Images named by identity and number; `sizes[i]` of identity i.
-    fn faces(sizes: &[usize]) -> (Vec<PathBuf>, Vec<i64>) {
+    fn faces(sizes: &[usize]) -> (Vec<Image>, Vec<i64>) {
         let all = sizes.iter().enumerate().flat_map(|(i, n)| (0..*n).map(move |j| (i, j)));
         all.map(|(i, j)| (format!("{i}/{j}").into(), i as i64)).unzip()
     }
 
-    fn identity(set: &PairSet, image: usize) -> &str {
-        set.images[image].name().to_str().unwrap().split('/').next().unwrap()
+    fn identity(set: &PairSet, image: usize) -> String {
+        set.images[image].display().split('/').next().unwrap().to_owned()
     }
 
     /// Balanced in each fold, truthful, none twice.

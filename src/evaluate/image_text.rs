@@ -7,7 +7,7 @@ use crate::data::{Image, Splits};
 use crate::retrieval::{Matrix, Progress, both_directions};
 use crate::{Error, Result};
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 crate::config_choice! {
     /// A part of image-text data to search in.
@@ -66,7 +66,7 @@ impl ImageTextRetrieval {
                 false => images.resolve(datasets),
             };
             let pairs = read(&place, "", "")?;
-            let at = |Caption { image, text }: Caption| (root.join(image), text);
+            let at = |Caption { image, text }: Caption| (Image::from(root.join(image)), text);
             return ImageTextSet::new(pairs.into_iter().map(at)).present(&place);
         }
         let part = splits.and_then(|splits| match split {
@@ -81,21 +81,21 @@ impl ImageTextRetrieval {
             return Err(Error::input("the data has no captions")
                 .help("data.kind = \"image_text\" has, or name `file`"));
         }
-        let paths = part.items.iter().map(|item| item.path.clone());
+        let paths = part.items.iter().map(|item| item.image.clone());
         Ok(ImageTextSet::new(paths.zip(part.captions.iter().cloned())))
     }
 }
 
 impl ImageTextSet {
     /// Of (image, caption) pairs.
-    pub fn new(pairs: impl Iterator<Item = (PathBuf, String)>) -> ImageTextSet {
+    pub fn new(pairs: impl Iterator<Item = (Image, String)>) -> ImageTextSet {
         let mut set = ImageTextSet::default();
-        let mut known: HashMap<PathBuf, u32> = HashMap::new();
-        for (path, caption) in pairs {
+        let mut known: HashMap<Image, u32> = HashMap::new();
+        for (picture, caption) in pairs {
             let next = set.images.len() as u32;
-            let image = *known.entry(path.clone()).or_insert(next);
+            let image = *known.entry(picture.clone()).or_insert(next);
             if image == next {
-                set.images.push(Image::from(path));
+                set.images.push(picture);
             }
             set.captions.push(caption);
             set.image_of_caption.push(image);
@@ -106,8 +106,8 @@ impl ImageTextSet {
     /// Itself, where all its images are there.
     fn present(self, file: &Path) -> Result<ImageTextSet> {
         let missing: Vec<String> = (self.images.iter())
-            .filter(|image| !Path::new(image.name()).is_file())
-            .map(|image| image.display().to_string())
+            .filter(|image| !image.name().is_file())
+            .map(Image::display)
             .collect();
         if missing.is_empty() {
             return Ok(self);

@@ -122,7 +122,7 @@ fn of_split(split: SearchSplit, splits: Option<&Splits>) -> Result<SearchImages>
     };
     let identities = items.iter().map(|item| labels.names()[item.label as usize].clone()).collect();
     Ok(SearchImages {
-        images: items.iter().map(|item| item.path.clone()).collect(),
+        images: items.iter().map(|item| item.image.clone()).collect(),
         identities: Some(identities),
         notes: Vec::new(),
     })

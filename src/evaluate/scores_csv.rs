@@ -78,7 +78,7 @@ pub fn write(
     let mut images = Vec::with_capacity(pairs.images.len());
     for image in &pairs.images {
         let name = image.name();
-        images.push(std::path::absolute(name).map_err(|e| Error::io("find", name, e))?);
+        images.push(std::path::absolute(&name).map_err(|e| Error::io("find", &name, e))?);
     }
     durable::write_file(&path, |out| {
         let mut writer = csv::Writer::from_writer(out);

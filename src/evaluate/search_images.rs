@@ -1,6 +1,6 @@
 //! The images of one side of a retrieval: a folder of identities, a folder of images, or a CSV file.
 
-use crate::data::scan;
+use crate::data::{Image, scan};
 use crate::{Error, Result};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// Images, and whom they show where that is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SearchImages {
-    pub images: Vec<PathBuf>,
+    pub images: Vec<Image>,
     /// One name per image, or none at all.
     pub identities: Option<Vec<String>>,
     /// What the user should be told.
@@ -41,7 +41,8 @@ pub fn read(path: &Path) -> Result<SearchImages> {
 fn of_folder(root: &Path) -> Result<SearchImages> {
     let flat = flat(root)?;
     if !flat.is_empty() && scan::scan(root).is_err() {
-        return Ok(SearchImages { images: flat, ..SearchImages::default() });
+        let images = flat.into_iter().map(Image::from).collect();
+        return Ok(SearchImages { images, ..SearchImages::default() });
     }
     let folder = scan::scan(root)?;
     let mut notes = Vec::new();
@@ -104,7 +105,7 @@ fn of_csv(file: &Path) -> Result<SearchImages> {
         if !image.is_file() {
             missing.push(image.display().to_string());
         }
-        images.push(image);
+        images.push(image.into());
         identities.extend(identity.map(|column| row[column].trim().to_string()));
     }
     if !missing.is_empty() {
@@ -132,15 +133,15 @@ mod tests {
             std::fs::write(at(name), "").unwrap();
         }
         let ids = read(&at("ids")).unwrap();
-        assert_eq!(ids.images, [at("ids/a/2.jpg"), at("ids/b/1.jpg")]);
+        assert_eq!(ids.images, [at("ids/a/2.jpg"), at("ids/b/1.jpg")].map(Image::from));
         assert_eq!(ids.identities.unwrap(), ["a", "b"]);
         let flat = read(&at("flat")).unwrap();
-        assert_eq!(flat.images, [at("flat/x.jpg"), at("flat/y.png")]);
+        assert_eq!(flat.images, [at("flat/x.jpg"), at("flat/y.png")].map(Image::from));
         assert!(flat.identities.is_none() && flat.notes[0].contains("no identities"));
 
         std::fs::write(at("list.csv"), "identity,path\nann,ids/a/2.jpg\nbob,flat/x.jpg\n").unwrap();
         let list = read(&at("list.csv")).unwrap();
-        assert_eq!(list.images, [at("ids/a/2.jpg"), at("flat/x.jpg")]);
+        assert_eq!(list.images, [at("ids/a/2.jpg"), at("flat/x.jpg")].map(Image::from));
         assert_eq!(list.identities.unwrap(), ["ann", "bob"]);
 
         std::fs::write(at("list.csv"), "path\nids/a/2.jpg\nids/a/9.jpg\n").unwrap();

@@ -198,7 +198,7 @@ mod tests {
     /// Embeds `N-....jpg` as the unit vector at N degrees, its mirror image at -N degrees.
     fn degrees(images: &[Image]) -> Embeddings {
         let angle = |image: &Image| {
-            let name = image.name().to_str().unwrap();
+            let name = image.display();
             name.split('-').next().unwrap().parse::<f32>().unwrap().to_radians()
         };
         let of = |sign: f32| -> Vec<f32> {

@@ -4,7 +4,7 @@
 //! give the model's embeddings for other batch sizes too.
 
 use crate::checkpoint::durable;
-use crate::data::Preprocess;
+use crate::data::{Channels, Preprocess};
 use crate::inference::Model;
 use crate::{Error, Result};
 use std::path::Path;
@@ -63,12 +63,16 @@ fn trace(model: &Model) -> Result<CModule> {
         // What is constant in a trace has no gradient.
         let _ = tensor.set_requires_grad(false);
     }
-    let Preprocess { mean, std, .. } = &model.preprocess;
+    let Preprocess { mean, std, channels, .. } = &model.preprocess;
     let [mean, std] = [mean, std].map(|values| Tensor::from_slice(values).view([1, 3, 1, 1]));
     let mut forward = |inputs: &[Tensor]| {
         // Not in place: a caller's float pixels stay as they are.
         // The division makes floats of bytes; a conversion would keep its device in the trace.
-        let images = (&inputs[0] / 255.0 - &mean) / &std;
+        let mut images = &inputs[0] / 255.0;
+        if *channels == Channels::Bgr {
+            images = images.flip([1]);
+        }
+        let images = (images - &mean) / &std;
         vec![model.network.embed(&images, false)]
     };
     let example = pixels(model, BATCHES[0]);

@@ -3,7 +3,7 @@
 //! Letters: N images, D values per embedding.
 
 use crate::data::pipeline::{Pipeline, Work};
-use crate::data::{Fault, Image, OnCorrupt, Preprocess, Renderer};
+use crate::data::{Draw, Fault, Image, OnCorrupt, Preprocess, Renderer};
 use crate::train::model::Model as Network;
 use crate::{Error, Result};
 use std::sync::Arc;
@@ -191,13 +191,13 @@ impl Work for Decoding {
             }
             let image = &self.images[number];
             let out = &mut pixels[filled..filled + one];
-            match renderer.render_image(image, &self.preprocess, out) {
+            match renderer.render(image, &self.preprocess, &Draw::NONE, out) {
                 Ok(()) => filled += one,
                 Err(Fault::Broken(why)) => broken.push((number, why)),
                 Err(Fault::System(error)) if of_file(&error) => {
                     broken.push((number, format!("can't be read: {error}")));
                 }
-                Err(Fault::System(error)) => return Err(Error::io("read", image.name(), error)),
+                Err(Fault::System(error)) => return Err(Error::io("read", &image.name(), error)),
             }
         }
         pixels.truncate(filled);

@@ -213,7 +213,7 @@ impl Scores {
                     let Pair { first, second, fold, same } = self.pairs.pairs[n];
                     let d = self.distances[n];
                     let [first, second] =
-                        [first, second].map(|i| pictures.take(self.pairs.images[i].name()));
+                        [first, second].map(|i| pictures.take(&self.pairs.images[i].name()));
                     json!({
                         "first": first,
                         "second": second,

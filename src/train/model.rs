@@ -4,7 +4,7 @@
 use super::freezing::Freezing;
 use crate::backbone::{Backbone, batch_norm};
 use crate::config::Experiment;
-use crate::data::Preprocess;
+use crate::data::{Channels, Preprocess};
 use crate::evaluate::no_texts;
 use crate::head::Head;
 use crate::loss::Loss;
@@ -27,6 +27,8 @@ pub struct Model {
     pub loss: Box<dyn Loss>,
     freezing: Freezing,
     dim: i64,
+    /// The network takes blue, green, red.
+    reversed: bool,
     mean: Tensor,
     std: Tensor,
 }
@@ -56,10 +58,11 @@ impl Model {
         let loss = experiment.loss.build(&(&root / "loss"), dim, classes as i64);
         let tensors = store.variables().into_iter().collect();
         let freezing = Freezing::new(experiment, backbone.as_mut(), norms, &tensors);
-        let Preprocess { mean, std, .. } = experiment.preprocess.build();
+        let Preprocess { mean, std, channels, .. } = experiment.preprocess.build();
+        let reversed = channels == Channels::Bgr;
         let channel = |values: &[f32]| Tensor::from_slice(values).view([1, 3, 1, 1]).to(device);
         let (mean, std) = (channel(&mean), channel(&std));
-        Model { store, backbone, head, text, loss, freezing, dim, mean, std }
+        Model { store, backbone, head, text, loss, freezing, dim, reversed, mean, std }
     }
 
     pub fn device(&self) -> Device {
@@ -124,12 +127,15 @@ impl Model {
         });
     }
 
-    /// Pixels to network input: (x / 255 - mean) / std.
+    /// Pixels to network input, in its order of channels: (x / 255 - mean) / std.
     ///
     /// # Shapes
     /// uint8 [B, 3, H, W] on any device -> float32 [B, 3, H, W] on the model's.
     pub fn normalize(&self, pixels: &Tensor) -> Tensor {
         let mut images = pixels.to_device(self.device()).to_kind(Kind::Float);
+        if self.reversed {
+            images = images.flip([1]);
+        }
         let _ = images.g_div_scalar_(255.0);
         let _ = images.g_sub_(&self.mean);
         images.g_div_(&self.std)

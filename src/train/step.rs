@@ -99,6 +99,18 @@ impl Stepper {
         Stepper { amp: plan.amp, scaler, clip, channels_last }
     }
 
+    /// Images to embeddings as they are evaluated: without gradients, and without autocast.
+    ///
+    /// # Shapes
+    /// uint8 [B, 3, H, W] -> [B, D]
+    pub fn embed(&self, model: &Model, pixels: &Tensor) -> Result<Tensor> {
+        let mut images = model.normalize(pixels);
+        if self.channels_last {
+            images = layout::channels_last(&images)?;
+        }
+        Ok(tch::no_grad(|| model.embed(&images, false)))
+    }
+
     /// # Errors
     /// A loss over captions without any.
     pub fn forward(&self, model: &mut Model, inputs: &Inputs, train: bool) -> Result<Forward> {

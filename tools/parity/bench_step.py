@@ -18,9 +18,25 @@ from margin_softmax import margin_logits
 from models import Network
 
 
+MODELS = ["resnet18", "resnet50", "efficient_fr", "mobilefacenet", "mbf", "iresnet50", "vit_b_32"]
+
+
+def build(kind, embedding_dim, size):
+    """images to embeddings: torchvision's network (or the twin of ours, where it has none) or open_clip's
+    tower, and a linear layer."""
+    if kind != "vit_b_32":
+        keys = {"kernel": (-(-size // 16),) * 2} if kind in ("mobilefacenet", "mbf") else {}
+        return Network(kind, keys, {"embedding_dim": embedding_dim})
+    from open_clip.model import CLIPVisionCfg, _build_vision_tower
+
+    tower = _build_vision_tower(512, CLIPVisionCfg(layers=12, width=768, patch_size=32, image_size=size),
+                                quick_gelu=True)
+    return torch.nn.Sequential(tower, torch.nn.Linear(512, embedding_dim))
+
+
 def main():
     args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    args.add_argument("--model", choices=["resnet18", "resnet50", "efficient_fr"], default="resnet18")
+    args.add_argument("--model", choices=MODELS, default="resnet18")
     args.add_argument("--batch", type=int, default=32)
     args.add_argument("--size", type=int, default=112)
     args.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -30,13 +46,14 @@ def main():
     args.add_argument("--embedding-dim", type=int, default=512)
     args.add_argument("--warm-up", type=int, default=3)
     args.add_argument("--steps", type=int, default=10)
+    args.add_argument("--forward", action="store_true", help="images to embeddings only, without gradients")
     args.add_argument("--device", default="cpu")
     args = args.parse_args()
 
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     layout = torch.channels_last if args.channels_last else torch.contiguous_format
-    network = Network(args.model, {}, {"embedding_dim": args.embedding_dim}).train()
+    network = build(args.model, args.embedding_dim, args.size).train(not args.forward)
     network = network.to(args.device, memory_format=layout)
     weight = torch.nn.Parameter(torch.randn(args.classes, args.embedding_dim, device=args.device) * 0.01)
     implementation = {} if args.optimizer == "default" else {args.optimizer: True}
@@ -54,6 +71,12 @@ def main():
     times = []
     for _ in range(args.warm_up + args.steps):
         start = now()
+        if args.forward:
+            with torch.inference_mode():
+                network(images)
+            end = now()
+            times.append((end - start, 0.0, 0.0, end - start))
+            continue
         logits = margin_logits(network(images), weight, labels, "arcface", 64.0, 0.5, clamp=1.0 - 1e-7)
         loss = F.cross_entropy(logits, labels)
         forward = now()
@@ -69,7 +92,7 @@ def main():
         "channels_last": args.channels_last, "optimizer": args.optimizer, "device": args.device,
         "steps": args.steps, "images_per_second": round(1e3 * args.batch / medians[3], 3),
         "forward_ms": round(medians[0], 3), "backward_ms": round(medians[1], 3),
-        "optimizer_ms": round(medians[2], 3), "total_ms": round(medians[3], 3), "loss": loss.item(),
+        "optimizer_ms": round(medians[2], 3), "total_ms": round(medians[3], 3), "loss": None if args.forward else loss.item(),
     }))
 
 

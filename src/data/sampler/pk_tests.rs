@@ -11,7 +11,7 @@ use crate::random::{Stream, rng};
 /// Images by identity; no file exists.
 fn dataset(counts: &[usize]) -> Dataset {
     let names = (0..counts.len()).map(|label| format!("id{label:04}")).collect();
-    let item = |label: usize| Item { path: PathBuf::new(), label: label as i64 };
+    let item = |label: usize| Item { image: PathBuf::new().into(), label: label as i64 };
     let items =
         counts.iter().enumerate().flat_map(|(label, n)| std::iter::repeat_n(item(label), *n));
     Dataset {
