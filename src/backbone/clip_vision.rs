@@ -27,7 +27,8 @@ crate::config_struct! {
         pub image_size: usize = 224, between(1, 4096);
         /// Activation that the weights were trained with.
         pub activation: Activation = Activation::QuickGelu;
-        /// Weights to start from: "none" or a .safetensors file, relative to the file that states it.
+        /// Weights to start from: "none", a name of `run weights list`, or a file (docs/weights.md), relative to
+        /// the file that states it.
         pub pretrained: Pretrained = Pretrained::default();
         /// Keep the backbone as it is and train head and loss only.
         pub frozen: bool = false;
@@ -46,7 +47,8 @@ crate::config_struct! {
         pub image_size: usize = 224, between(1, 4096);
         /// Activation that the weights were trained with.
         pub activation: Activation = Activation::QuickGelu;
-        /// Weights to start from: "none" or a .safetensors file, relative to the file that states it.
+        /// Weights to start from: "none", a name of `run weights list`, or a file (docs/weights.md), relative to
+        /// the file that states it.
         pub pretrained: Pretrained = Pretrained::default();
         /// Keep the backbone as it is and train head and loss only.
         pub frozen: bool = false;
@@ -65,7 +67,8 @@ crate::config_struct! {
         pub image_size: usize = 224, between(1, 4096);
         /// Activation that the weights were trained with.
         pub activation: Activation = Activation::QuickGelu;
-        /// Weights to start from: "none" or a .safetensors file, relative to the file that states it.
+        /// Weights to start from: "none", a name of `run weights list`, or a file (docs/weights.md), relative to
+        /// the file that states it.
         pub pretrained: Pretrained = Pretrained::default();
         /// Keep the backbone as it is and train head and loss only.
         pub frozen: bool = false;
@@ -94,7 +97,8 @@ crate::config_struct! {
         pub image_size: usize = 224, between(1, 4096);
         /// Activation that the weights were trained with.
         pub activation: Activation = Activation::Gelu;
-        /// Weights to start from: "none" or a .safetensors file, relative to the file that states it.
+        /// Weights to start from: "none", a name of `run weights list`, or a file (docs/weights.md), relative to
+        /// the file that states it.
         pub pretrained: Pretrained = Pretrained::default();
         /// Keep the backbone as it is and train head and loss only.
         pub frozen: bool = false;

@@ -29,7 +29,8 @@ crate::config_struct! {
         pub squeeze_excite: f64 = 0.25, between(0.0, 1.0);
         /// Side of the pooled feature map: 1 is global average pooling, 2 keeps a 2 x 2 grid.
         pub pool: usize = 1, between(1, 32);
-        /// Weights to start from: "none" or a .safetensors file, relative to the file that states it.
+        /// Weights to start from: "none", a name of `run weights list`, or a file (docs/weights.md), relative to
+        /// the file that states it.
         pub pretrained: Pretrained = Pretrained::default();
         /// Keep the backbone as it is and train head and loss only.
         pub frozen: bool = false;

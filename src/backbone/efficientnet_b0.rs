@@ -43,7 +43,8 @@ crate::config_struct! {
         /// Probability of leaving out the last block for an image, while training; that of the others
         /// falls linearly to 0 at the first. Only blocks with a skip connection are left out.
         pub stochastic_depth: f64 = 0.2, below(0.0, 1.0);
-        /// Weights to start from: "none" or a .safetensors file, relative to the file that states it.
+        /// Weights to start from: "none", a name of `run weights list`, or a file (docs/weights.md), relative to
+        /// the file that states it.
         pub pretrained: Pretrained = Pretrained::default();
         /// Keep the backbone as it is and train head and loss only.
         pub frozen: bool = false;

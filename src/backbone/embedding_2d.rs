@@ -39,7 +39,8 @@ crate::config_struct! {
         /// Batch norm between each convolution and its PReLU, which the paper has not: it lets
         /// margins train without a pretrained network.
         pub batch_norm: bool = false;
-        /// Weights to start from: "none" or a .safetensors file, relative to the file that states it.
+        /// Weights to start from: "none", a name of `run weights list`, or a file (docs/weights.md), relative to
+        /// the file that states it.
         pub pretrained: Pretrained = Pretrained::default();
         /// Keep the backbone as it is and train head and loss only.
         pub frozen: bool = false;

@@ -118,7 +118,8 @@ crate::config_struct! {
     pub struct InceptionResnetV1 {
         /// Probability of dropping a value before the last linear layer, while training.
         pub dropout: f64 = 0.6, below(0.0, 1.0);
-        /// Weights to start from: "none" or a .safetensors file, relative to the file that states it.
+        /// Weights to start from: "none", a name of `run weights list`, or a file (docs/weights.md), relative to
+        /// the file that states it.
         pub pretrained: Pretrained = Pretrained::default();
         /// Keep the backbone as it is and train head and loss only.
         pub frozen: bool = false;

@@ -40,7 +40,8 @@ macro_rules! iresnets {
                 pub features: usize = 512, between(1, 8192);
                 /// Probability of dropping a value before the fully connected layer, while training.
                 pub dropout: f64 = 0.0, below(0.0, 1.0);
-                /// Weights to start from: "none" or a .safetensors file, relative to the file that states it.
+                /// Weights to start from: "none", a name of `run weights list`, or a file (docs/weights.md), relative to
+        /// the file that states it.
                 pub pretrained: Pretrained = Pretrained::default();
                 /// Keep the backbone as it is and train head and loss only.
                 pub frozen: bool = false;

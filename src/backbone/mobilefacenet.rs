@@ -36,7 +36,8 @@ crate::config_struct! {
         pub kernel: Vec<usize> = vec![7, 7], input_size::sides();
         /// Number of features, which are an embedding already.
         pub features: usize = 128, between(1, 8192);
-        /// Weights to start from: "none" or a .safetensors file, relative to the file that states it.
+        /// Weights to start from: "none", a name of `run weights list`, or a file (docs/weights.md), relative to
+        /// the file that states it.
         pub pretrained: Pretrained = Pretrained::default();
         /// Keep the backbone as it is and train head and loss only.
         pub frozen: bool = false;

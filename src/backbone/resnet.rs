@@ -18,7 +18,8 @@ macro_rules! resnets {
         crate::config_struct! {
             $(#[doc = $doc])*
             pub struct $name {
-                /// Weights to start from: "none" or a .safetensors file, relative to the file that states it.
+                /// Weights to start from: "none", a name of `run weights list`, or a file (docs/weights.md), relative to
+        /// the file that states it.
                 pub pretrained: Pretrained = Pretrained::default();
                 /// Keep the backbone as it is and train head and loss only.
                 pub frozen: bool = false;

@@ -7,6 +7,7 @@ use figment::value::Value;
 
 use super::diagnostic::{Diagnostic, Diagnostics};
 use super::field::{Context, Field, Reader, clean};
+use super::inherited;
 use super::layers::{merge, parse, read_file, with_bases};
 use super::overrides::{ENVIRONMENT, Override, SET, Stated, apply, apply_stated};
 use super::provenance::{Layer, Provenance};
@@ -52,7 +53,7 @@ pub fn load<R: Field>(request: &Request) -> Result<Loaded<R>> {
 /// of the environment takes part.
 pub fn load_str<R: Field>(name: &str, text: &str, sets: &[String]) -> Result<Loaded<R>> {
     let request = Request { file: name.into(), sets: sets.to_vec(), environment: Vec::new() };
-    load_text(&request, text, DEFAULTS)
+    load_layers(&request, text, DEFAULTS, None, false)
 }
 
 /// Reads the file of `request` over `defaults`, the text of the lowest layer.
@@ -82,6 +83,18 @@ pub fn load_over<R: Field>(
     defaults: &str,
     over: Option<Over<'_>>,
 ) -> Result<Loaded<R>> {
+    load_layers(request, text, defaults, over, true)
+}
+
+/// `inherit`: preprocessing that is not stated comes from the backbone's weights. A run's own
+/// configuration states what it was trained with, or is older than the key.
+fn load_layers<R: Field>(
+    request: &Request,
+    text: &str,
+    defaults: &str,
+    over: Option<Over<'_>>,
+    inherit: bool,
+) -> Result<Loaded<R>> {
     let current = std::env::current_dir()
         .map_err(|e| Error::input(format!("cannot find the current folder: {e}")))?;
     let folder = clean(&current.join(request.file.parent().unwrap_or(Path::new(""))));
@@ -94,7 +107,12 @@ pub fn load_over<R: Field>(
     let mut found = Vec::new();
     override_with::<R>(&mut layers, &current, request, over, &mut found);
 
-    let merged = merge(&mut layers);
+    let mut merged = merge(&mut layers);
+    let inherited = inherit.then(|| inherited::preprocessing(&merged, &layers[1..])).flatten();
+    if let Some(layer) = inherited {
+        layers.insert(1, layer);
+        merged = merge(&mut layers);
+    }
     let provenance = Provenance { layers, current, merged };
     let (experiment, mistakes) = read::<R>(&provenance, &request.environment);
     found.extend(mistakes);

@@ -1,6 +1,6 @@
 //! Configuration: from TOML, environment and options to one checked struct.
 //!
-//! Layers, lowest first: `defaults.toml`, base files, the experiment file, `ARCRUN_SET_*`, `--set`.
+//! Layers, lowest first: `defaults.toml`, preprocessing of published weights, base files, the experiment file, `ARCRUN_SET_*`, `--set`.
 //! Parts declare their keys with [`config_struct!`](crate::config_struct); [`load`] merges the
 //! layers, reads them and reports every mistake with its place.
 
@@ -9,6 +9,7 @@ mod dataset_path;
 mod diagnostic;
 mod experiment;
 mod field;
+mod inherited;
 mod layers;
 mod leaf;
 mod load;

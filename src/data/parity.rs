@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::augmentation::{Draw, RotationFill};
 use super::decode::{Rgb, decode};
-use super::preprocess::{PreprocessConfig, Resize};
+use super::preprocess::{Interpolation, PreprocessConfig, Resize};
 use super::render::Renderer;
 
 fn fixtures() -> PathBuf {
@@ -32,7 +32,12 @@ fn difference(name: &str, actual: &Rgb) -> (u8, f64) {
 
 /// `source.png` through the whole path of a sample, back in interleaved order.
 fn rendered(height: usize, width: usize, resize: Resize, draw: Draw) -> Rgb {
-    let to = PreprocessConfig { height, width, resize, ..Default::default() }.build();
+    prepared(&PreprocessConfig { height, width, resize, ..Default::default() }, draw)
+}
+
+fn prepared(to: &PreprocessConfig, draw: Draw) -> Rgb {
+    let PreprocessConfig { height, width, .. } = *to;
+    let to = to.build();
     let mut planes = vec![0; 3 * height * width];
     Renderer::default()
         .render(&fixtures().join("source.png").into(), &to, &draw, &mut planes)
@@ -86,6 +91,26 @@ fn resizing_is_pils_antialiased_bilinear() {
     for size in [20, 33, 64] {
         let actual = rendered(size, size, Resize::Crop, Draw::NONE);
         assert!(difference(&format!("crop_{size}x{size}"), &actual).0 <= 1);
+    }
+}
+
+#[test]
+fn a_shorter_side_and_its_middle_are_torchvisions() {
+    for interpolation in [Interpolation::Bilinear, Interpolation::Bicubic] {
+        for (shorter_side, size) in [(37, 32), (20, 20), (64, 50)] {
+            let to = PreprocessConfig {
+                height: size,
+                width: size,
+                resize: Resize::Crop,
+                shorter_side,
+                interpolation,
+                ..Default::default()
+            };
+            let actual = prepared(&to, Draw::NONE);
+            let name = format!("{interpolation}_{shorter_side}_{size}");
+            let (largest, mean) = difference(&name, &actual);
+            assert!(largest <= 1 && mean < 0.3, "{name}");
+        }
     }
 }
 

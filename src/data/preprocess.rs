@@ -152,6 +152,8 @@ impl Preprocess {
 #[derive(Default)]
 pub struct Scaler {
     resizer: Resizer,
+    /// At the target's width and the source's height.
+    narrow: Vec<u8>,
     scaled: Vec<u8>,
 }
 
@@ -161,26 +163,43 @@ impl Scaler {
         if (image.width, image.height) == (to.width, to.height) {
             return image.pixels;
         }
-        self.scaled.resize(to.width * to.height * 3, 0);
         let (left, top, width, height) = to.source_box(image.width, image.height);
         let filter = match to.interpolation {
             Interpolation::Bilinear => FilterType::Bilinear,
             Interpolation::Bicubic => FilterType::CatmullRom,
         };
-        let options = ResizeOptions::new()
-            .resize_alg(ResizeAlg::Convolution(filter))
-            .use_alpha(false)
-            .crop(left, top, width, height);
-        let (source_width, source_height) = (image.width as u32, image.height as u32);
-        let source = ImageRef::new(source_width, source_height, image.pixels, PixelType::U8x3)
-            .expect("an Rgb holds width x height pixels");
-        let (target_width, target_height) = (to.width as u32, to.height as u32);
-        let mut target =
-            Image::from_slice_u8(target_width, target_height, &mut self.scaled, PixelType::U8x3)
-                .expect("the buffer was sized for the target");
-        self.resizer.resize(&source, &mut target, &options).expect("the box lies in the source");
+        let Self { resizer, narrow, scaled } = self;
+        // PIL's order: rows first, rounded and cut to bytes, then columns. The last bit depends on it,
+        // and what a cubic filter overshoots.
+        let rows = (left, 0.0, width, image.height as f64);
+        resize(resizer, image, rows, (to.width, image.height), filter, narrow);
+        let narrowed = View { width: to.width, height: image.height, pixels: narrow };
+        let columns = (0.0, top, to.width as f64, height);
+        resize(resizer, narrowed, columns, (to.width, to.height), filter, scaled);
         &self.scaled
     }
+}
+
+/// `part` (left, top, width, height) of `image` at `size` (width, height).
+fn resize(
+    resizer: &mut Resizer,
+    image: View<'_>,
+    part: (f64, f64, f64, f64),
+    (width, height): (usize, usize),
+    filter: FilterType,
+    to: &mut Vec<u8>,
+) {
+    to.resize(width * height * 3, 0);
+    let options = ResizeOptions::new()
+        .resize_alg(ResizeAlg::Convolution(filter))
+        .use_alpha(false)
+        .crop(part.0, part.1, part.2, part.3);
+    let (source_width, source_height) = (image.width as u32, image.height as u32);
+    let source = ImageRef::new(source_width, source_height, image.pixels, PixelType::U8x3)
+        .expect("a View holds width x height pixels");
+    let mut target = Image::from_slice_u8(width as u32, height as u32, to, PixelType::U8x3)
+        .expect("the buffer was sized for the target");
+    resizer.resize(&source, &mut target, &options).expect("the part lies in the source");
 }
 
 #[cfg(test)]

@@ -31,7 +31,8 @@ crate::config_struct! {
         pub embed_dim: usize = 512, between(1, 8192);
         /// Activation that the weights were trained with.
         pub activation: Activation = Activation::QuickGelu;
-        /// Weights to start from: "none" or a .safetensors file, relative to the file that states it.
+        /// Weights to start from: "none", a name of `run weights list`, or a file (docs/weights.md), relative to
+        /// the file that states it.
         pub pretrained: Pretrained = Pretrained::default();
         /// Keep the tower as it is.
         pub frozen: bool = false;

@@ -6,7 +6,7 @@ use crate::Result;
 use crate::backbone::clip_names;
 use crate::checkpoint::{self, Named, Shapes};
 use crate::config::Experiment;
-use crate::data::Preprocess;
+use crate::data::{Channels, PreprocessConfig, Resize};
 use crate::weights::{Weights, fetch, fit, registry};
 use std::path::Path;
 
@@ -125,21 +125,50 @@ fn tower(part: Part, expected: &Shapes, found: Named, path: &Path) -> Result<(Na
     Ok((named, notes))
 }
 
-/// How the images of published weights were prepared, where the experiment does it otherwise.
+/// How the images of published weights were prepared, where the experiment states another way.
 pub fn preprocessing(experiment: &Experiment) -> Option<String> {
-    let entry = registry::find(experiment.backbone.common().0?)?;
-    let theirs = entry.preprocessing;
-    let Preprocess { height, width, mean, std, .. } = experiment.preprocess.build();
-    let close = |ours: [f32; 3], theirs: [f64; 3]| {
-        ours.iter().zip(theirs).all(|(ours, theirs)| (f64::from(*ours) - theirs).abs() < 1e-3)
+    let source = experiment.backbone.common().0?;
+    let entry = registry::published(&source.to_string_lossy())?;
+    let theirs = &entry.preprocessing;
+    let PreprocessConfig {
+        height,
+        width,
+        resize,
+        shorter_side,
+        interpolation,
+        channels,
+        mean,
+        std,
+    } = &experiment.preprocess;
+    let close = |ours: &[f64], theirs: [f64; 3]| {
+        ours.iter().zip(theirs).all(|(ours, theirs)| (ours - theirs).abs() < 1e-3)
     };
-    let same =
-        [height, width] == [theirs.size; 2] && close(mean, theirs.mean) && close(std, theirs.std);
-    (!same).then(|| {
+    let differs = [
+        ([*height, *width] != [theirs.size; 2], format!("{height}x{width}")),
+        (
+            theirs.shorter_side.is_some() != (*resize == Resize::Crop)
+                || theirs.shorter_side.is_some_and(|side| {
+                    let ours = if *shorter_side == 0 { *height.min(width) } else { *shorter_side };
+                    side * *height.min(width) / theirs.size != ours
+                }),
+            match shorter_side {
+                0 => format!("resize \"{resize}\""),
+                side => format!("resize \"{resize}\" from {side}"),
+            },
+        ),
+        (*interpolation != theirs.interpolation, interpolation.to_string()),
+        (*channels != Channels::Rgb, format!("channels \"{channels}\"")),
+        (!close(mean, theirs.mean), format!("mean {mean:?}")),
+        (!close(std, theirs.std), format!("std {std:?}")),
+    ];
+    let ours: Vec<String> =
+        differs.into_iter().filter_map(|(other, what)| other.then_some(what)).collect();
+    (!ours.is_empty()).then(|| {
         format!(
-            "{} was trained on {}; this experiment has {height}x{width}, mean {mean:?}, std {std:?}",
+            "{} was trained on {}; this experiment states {}",
             entry.name,
-            theirs.describe()
+            theirs.describe(),
+            ours.join(", ")
         )
     })
 }

@@ -4,6 +4,7 @@
 //! of the SHA-256 in their files' names, OpenAI the whole in the address; facenet-pytorch 2.6 and
 //! Hugging Face's files come without.
 
+use crate::data::Interpolation;
 use std::path::Path;
 
 /// Published weights.
@@ -45,22 +46,6 @@ pub struct Preprocessing {
     pub interpolation: Interpolation,
     pub mean: [f64; 3],
     pub std: [f64; 3],
-}
-
-/// How pixels are resampled; antialiased, as PIL does it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Interpolation {
-    Bilinear,
-    Bicubic,
-}
-
-impl Interpolation {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Interpolation::Bilinear => "bilinear",
-            Interpolation::Bicubic => "bicubic",
-        }
-    }
 }
 
 impl Preprocessing {
@@ -220,6 +205,13 @@ pub const ENTRIES: &[Entry] = entries! {
 /// The entry of a name, or of a path that is one.
 pub fn find(name: impl AsRef<Path>) -> Option<&'static Entry> {
     ENTRIES.iter().find(|entry| Path::new(entry.name) == name.as_ref())
+}
+
+/// The entry of a name, or of a file that has the name its publisher gave it.
+pub fn published(source: &str) -> Option<&'static Entry> {
+    let file = Path::new(source).file_name().and_then(|name| name.to_str());
+    let named = || ENTRIES.iter().find(|entry| Some(entry.file) == file);
+    find(source).or_else(named)
 }
 
 /// The names that were probably meant: near in spelling, of the same publisher, or of the same network.

@@ -90,6 +90,15 @@ def resize():
         expected(f"crop_{size}x{size}", cropped)
 
 
+def published():
+    """As torchvision's ImageClassification and OpenAI's CLIP prepare images: a shorter side, then the middle."""
+    source = picture(60, 45, seed=1)
+    for name, mode in [("bilinear", InterpolationMode.BILINEAR), ("bicubic", InterpolationMode.BICUBIC)]:
+        for side, size in [(37, 32), (20, 20), (64, 50)]:
+            scaled = F.resize(source, side, mode, antialias=True)
+            expected(f"{name}_{side}_{size}", F.center_crop(scaled, size))
+
+
 def rotate():
     source = picture(60, 45, seed=1)
     for angle in [-10.0, -3.3, 0.1, 7.5, 10.0, 45.0]:
@@ -100,4 +109,5 @@ if __name__ == "__main__":
     OUT.mkdir(parents=True, exist_ok=True)
     decode()
     resize()
+    published()
     rotate()
