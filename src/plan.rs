@@ -121,8 +121,17 @@ pub fn conflicts(experiment: &Experiment) -> Vec<(String, String)> {
     for (key, message) in experiment.scheduler.validate(experiment.optimizer.lr()) {
         refuse(&format!("scheduler.{key}"), message);
     }
-    if experiment.head.batch_norm && experiment.train.batch_size == 1 {
-        refuse("train.batch_size", "is 1, but head.batch_norm needs 2 or more".to_string());
+    let normed = match (experiment.head.batch_norm, experiment.backbone.ends_in_batch_norm()) {
+        (true, _) => Some("head.batch_norm".to_string()),
+        (false, true) if !for_good => Some(format!(
+            "the backbone \"{}\" ends in a batch norm, which",
+            experiment.backbone.kind()
+        )),
+        _ => None,
+    };
+    if let Some(what) = normed.filter(|_| experiment.train.batch_size == 1) {
+        let message = format!("is 1, but {what} needs 2 or more: one value has no variance");
+        refuse("train.batch_size", message);
     }
     wrong
 }

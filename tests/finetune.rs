@@ -247,6 +247,10 @@ fn keys_that_do_not_fit_are_named() {
             &["backbone={kind = \"embedding_2d\"}", "finetune.freeze_batch_norm=true"],
             "`finetune.freeze_batch_norm` is true, but backbone.kind = \"embedding_2d\" has no batch",
         ),
+        (
+            &["backbone={kind = \"mobilefacenet\", kernel = [2, 2]}", "train.batch_size=1"],
+            "`train.batch_size` is 1, but the backbone \"mobilefacenet\" ends in a batch norm",
+        ),
         (&triplets, "`backbone.frozen` leaves no parameter to train: head and loss have none"),
         (&later, "`backbone.frozen` leaves no parameter to train until epoch 2"),
     ] {

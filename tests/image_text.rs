@@ -129,6 +129,12 @@ fn captions_find_images_and_words_search() {
         assert!(of(&metric, "latest") > of(&metric, "untrained"), "{metric}");
         assert!(of(&format!("{direction}/recall@10"), "latest") <= 1.0);
     }
+    let rankings = std::fs::read(run.join("retrieval/held/epoch-0012.json")).unwrap();
+    let rankings: serde_json::Value = serde_json::from_slice(&rankings).unwrap();
+    for direction in ["image_to_text", "text_to_image"] {
+        let queries = rankings[direction].as_object().unwrap();
+        assert!(queries.values().all(|hits| hits.as_array().unwrap().len() == 10), "{direction}");
+    }
     let losses = column(&run.join("epochs.csv"), "val_loss");
     let losses: Vec<f64> = losses.iter().map(|loss| loss.parse().unwrap()).collect();
     let least = losses.iter().copied().fold(f64::INFINITY, f64::min);

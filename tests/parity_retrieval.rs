@@ -376,9 +376,13 @@ fn images_find_any_of_their_texts_and_texts_their_image() {
         Matrix::new(&texts, 2).unwrap(),
         &[0, 0, 1, 1, 2, 2],
         &[1, 2, 3],
+        2,
         &silent,
     )
     .unwrap();
+    let hits: Vec<u32> = both.texts_of_image.of(0).map(|(text, _)| text).collect();
+    assert_eq!(hits, [1, 3]);
+    assert_eq!(both.images_of_text.of(4).next().unwrap().0, 2);
     assert_eq!(both.image_to_text.recall, [(1, 1.0), (2, 1.0), (3, 1.0)]);
     assert_eq!(both.text_to_image.recall, [(1, 5.0 / 6.0), (2, 1.0), (3, 1.0)]);
     let names: Vec<String> = both.metrics().into_iter().map(|metric| metric.name).collect();

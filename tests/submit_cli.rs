@@ -46,8 +46,11 @@ fn a_checkpoint_then_all_of_them() {
     std::fs::remove_dir_all(tiny.path("datasets")).unwrap();
     let table = run.join("submission_accuracy.csv");
     let dry = Ended::of(&mut submit(&tiny, None, &["--dry-run", "--top-k", "5"])).exits(0);
-    assert!(dry.stdout.contains("min-loss.json: min-loss (epoch 3), not posted"), "{dry:?}");
-    let written = std::fs::read(run.join("submissions/min-loss.json")).unwrap();
+    assert!(
+        dry.stdout.contains("min-loss.dry-run.json: min-loss (epoch 3), not posted"),
+        "{dry:?}"
+    );
+    let written = std::fs::read(run.join("submissions/min-loss.dry-run.json")).unwrap();
     let body: Value = serde_json::from_slice(&written).unwrap();
     assert_eq!(body["groupname"], "us");
     let images = body["images"].as_object().unwrap();
@@ -116,8 +119,8 @@ fn weights_without_a_checkpoint_are_submitted_too() {
         let path = run.join("submissions").join(name);
         std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
     };
-    assert_ne!(body("epoch-0001.json"), body("epoch-0003.json"));
-    assert!(!body("epoch-0002.json").is_empty());
+    assert_ne!(body("epoch-0001.dry-run.json"), body("epoch-0003.dry-run.json"));
+    assert!(!body("epoch-0002.dry-run.json").is_empty());
     // Of one that has no folder of its own, by its number.
     let one = ["embed", "run", "--checkpoint", "1", "--images", &faces, "--output", "e.csv"];
     tiny.succeed(&one);
@@ -160,7 +163,7 @@ fn images_of_one_name_are_told_apart_and_a_query_is_not_its_own_hit() {
         "two gallery images are called same.jpg: all are named by their path below gallery",
         "the gallery has 14 images",
     ]);
-    let written = std::fs::read(run.join("submissions/min-loss.json")).unwrap();
+    let written = std::fs::read(run.join("submissions/min-loss.dry-run.json")).unwrap();
     let body: Value = serde_json::from_slice(&written).unwrap();
     let hits = body["images"]["same.jpg"].as_array().unwrap();
     assert_eq!((hits.len(), &hits[0]), (13, &Value::from("b/same.jpg")));

@@ -240,6 +240,11 @@ fn published_names_fit_a_network() {
     let path = fixture("read/classifier.pt");
     let notices = fit(&expected, read(&path).unwrap(), &path).unwrap().notices;
     assert!(notices[0].contains("left out fc.bias [5], fc.weight [5, 2]"), "{notices:?}");
+    // Where the network itself has a layer of that name, as iresnet's `fc`, it is no classifier: it must fit.
+    let own = expected.clone().into_iter().chain([("fc.bias".to_string(), vec![7])]).collect();
+    let error = fit(&own, read(&path).unwrap(), &path).unwrap_err().to_string();
+    assert!(error.contains("of another shape") && error.contains("fc.bias"), "{error}");
+    assert!(error.contains("unexpected") && error.contains("fc.weight"), "{error}");
 }
 
 /// A run folder, its checkpoint, a weights-only copy and an export start a backbone alike.

@@ -151,6 +151,22 @@ impl BackboneConfig {
         }
     }
 
+    /// Whether features are normalised over the batch alone, with nothing left of height and width: in
+    /// training that takes two images.
+    pub fn ends_in_batch_norm(&self) -> bool {
+        matches!(
+            self,
+            BackboneConfig::InceptionResnetV1(_)
+                | BackboneConfig::IResNet18(_)
+                | BackboneConfig::IResNet34(_)
+                | BackboneConfig::IResNet50(_)
+                | BackboneConfig::IResNet100(_)
+                | BackboneConfig::IResNet200(_)
+                | BackboneConfig::Mbf(_)
+                | BackboneConfig::MobileFaceNet(_)
+        )
+    }
+
     /// Keys that every backbone has: (pretrained, frozen).
     pub fn common(&self) -> (Option<&Path>, bool) {
         let (pretrained, frozen) = match self {

@@ -21,7 +21,9 @@ pub fn images(option: &str, patterns: &[String]) -> Result<Vec<PathBuf>> {
             return Err(Error::input(format!("{option} {pattern}: no image there"))
                 .help("give an image, a folder, or a quoted pattern such as 'faces/**/*.jpg'"));
         }
-        images.extend(found.into_iter().filter(|image| seen.insert(image.clone())));
+        // `a` and `./a` are one file; links under other names are their own.
+        let place = |image: &PathBuf| std::path::absolute(image).unwrap_or(image.clone());
+        images.extend(found.into_iter().filter(|image| seen.insert(place(image))));
     }
     Ok(images)
 }

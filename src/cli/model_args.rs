@@ -141,7 +141,7 @@ pub struct SubmitArgs {
     /// cosine or euclidean.
     #[arg(long, default_value = "cosine", value_parser = metric)]
     pub metric: Metric,
-    /// Writes submissions/CHECKPOINT.json and posts nothing.
+    /// Writes submissions/CHECKPOINT.dry-run.json and posts nothing.
     #[arg(long)]
     pub dry_run: bool,
     /// Posts also what the server has scored before.

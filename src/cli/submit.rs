@@ -56,7 +56,7 @@ pub fn submit(args: &SubmitArgs, verbosity: Verbosity) -> Result<()> {
         let body = body(&config, &named.results(&found))?;
         let submission = Submission { epoch, checkpoint: &name, body: &body };
         let Some(client) = &client else {
-            let file = submissions.write(&submission)?;
+            let file = submissions.rehearse(&submission)?;
             say(&format!("{}: {name} (epoch {epoch}), not posted\n", file.display()))?;
             continue;
         };

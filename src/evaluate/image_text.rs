@@ -4,7 +4,7 @@ use super::set::{Detail, Outcome};
 use crate::config::DatasetPath;
 use crate::data::image_text::{Caption, read};
 use crate::data::{Image, Splits};
-use crate::retrieval::{Matrix, Progress, both_directions};
+use crate::retrieval::{BothDirections, Matrix, Progress, both_directions};
 use crate::{Error, Result};
 use std::collections::HashMap;
 use std::path::Path;
@@ -29,6 +29,9 @@ crate::config_struct! {
         pub images: DatasetPath = DatasetPath::default();
         /// Without `file`: the part of the data.
         pub split: TextSplit = TextSplit::Test;
+        /// Captions of each image and images of each caption that are written to `retrieval/`, best
+        /// first.
+        pub top_k: usize = 10, between(1, 1000);
     }
 }
 
@@ -40,6 +43,8 @@ pub struct ImageTextSet {
     pub captions: Vec<String>,
     /// Of each caption, the index of its image.
     pub image_of_caption: Vec<u32>,
+    /// Hits that are kept of each.
+    pub top_k: usize,
     pub notes: Vec<String>,
 }
 
@@ -58,7 +63,8 @@ impl ImageTextRetrieval {
     /// A split that the data has not, data without captions, and those of
     /// [`crate::data::image_text::read`].
     pub fn build(&self, datasets: &Path, splits: Option<&Splits>) -> Result<ImageTextSet> {
-        let Self { file, images, split } = self;
+        let Self { file, images, split, top_k } = self;
+        let whole = |set: ImageTextSet| ImageTextSet { top_k: *top_k, ..set };
         if !self.needs_data() {
             let place = file.resolve(datasets);
             let root = match images.raw.as_os_str().is_empty() {
@@ -67,7 +73,7 @@ impl ImageTextRetrieval {
             };
             let pairs = read(&place, "", "")?;
             let at = |Caption { image, text }: Caption| (Image::from(root.join(image)), text);
-            return ImageTextSet::new(pairs.into_iter().map(at)).present(&place);
+            return whole(ImageTextSet::new(pairs.into_iter().map(at))).present(&place);
         }
         let part = splits.and_then(|splits| match split {
             TextSplit::Test => splits.test.as_ref(),
@@ -82,14 +88,14 @@ impl ImageTextRetrieval {
                 .help("data.kind = \"image_text\" has, or name `file`"));
         }
         let paths = part.items.iter().map(|item| item.image.clone());
-        Ok(ImageTextSet::new(paths.zip(part.captions.iter().cloned())))
+        Ok(whole(ImageTextSet::new(paths.zip(part.captions.iter().cloned()))))
     }
 }
 
 impl ImageTextSet {
-    /// Of (image, caption) pairs.
+    /// Of (image, caption) pairs; ten hits of each are kept.
     pub fn new(pairs: impl Iterator<Item = (Image, String)>) -> ImageTextSet {
-        let mut set = ImageTextSet::default();
+        let mut set = ImageTextSet { top_k: 10, ..ImageTextSet::default() };
         let mut known: HashMap<Image, u32> = HashMap::new();
         for (picture, caption) in pairs {
             let next = set.images.len() as u32;
@@ -144,13 +150,17 @@ impl ImageTextSet {
             return Err(Error::diverged(message));
         }
         let (images, captions) = (Matrix::new(images, dim)?, Matrix::new(captions, dim)?);
-        let both = both_directions(images, captions, &self.image_of_caption, &KS, progress)?;
-        Ok(Outcome { metrics: both.metrics(), detail: Detail::None })
+        let both =
+            both_directions(images, captions, &self.image_of_caption, &KS, self.top_k, progress)?;
+        let metrics = both.metrics();
+        let BothDirections { texts_of_image, images_of_text, .. } = both;
+        Ok(Outcome { metrics, detail: Detail::BothRankings { texts_of_image, images_of_text } })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::rankings;
     use super::*;
 
     #[test]
@@ -167,6 +177,16 @@ mod tests {
         assert_eq!(of("image_to_text/recall@1"), 1.0);
         assert!((of("text_to_image/recall@1") - 2.0 / 3.0).abs() < 1e-12);
         assert_eq!(of("text_to_image/recall@5"), 1.0);
+        let Detail::BothRankings { texts_of_image, images_of_text } = &outcome.detail else {
+            panic!("no rankings")
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("x/latest.json");
+        rankings::write_both(&file, &set, texts_of_image, images_of_text).unwrap();
+        let json: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        assert_eq!(json["image_to_text"]["b.png"], serde_json::json!(["two", "uno", "one"]));
+        assert_eq!(json["text_to_image"]["uno"], serde_json::json!(["b.png", "a.png"]));
         let error = set.score(&[f32::NAN; 4], &captions, 2, &|_, _| true).unwrap_err();
         assert!(error.to_string().contains("not finite"));
     }
@@ -177,7 +197,7 @@ mod tests {
         std::fs::write(folder.path().join("p.csv"), "path,caption\na.png,x\nb.png,y\n").unwrap();
         let at = |file: &str| DatasetPath { raw: file.into(), base: folder.path().into() };
         let (file, images) = (at("p.csv"), DatasetPath::default());
-        let set = ImageTextRetrieval { file, images, split: TextSplit::Test };
+        let set = ImageTextRetrieval { file, images, split: TextSplit::Test, top_k: 10 };
         let error = set.build(folder.path(), None).unwrap_err().to_string();
         assert!(error.contains("2 images of"), "{error}");
         for name in ["a.png", "b.png"] {

@@ -1,5 +1,6 @@
 //! `retrieval/SET/NAME.json`: of each query the best gallery files, as an evaluation found them.
 
+use super::image_text::ImageTextSet;
 use super::retrieval::RetrievalSet;
 use super::scores_csv::file_name;
 use crate::checkpoint::durable;
@@ -32,6 +33,34 @@ pub fn write(path: &Path, set: &RetrievalSet, hits: &Hits) -> Result<()> {
         object.insert(name(*image), serde_json::Value::Array(found.collect()));
     }
     write_object(path, &object)
+}
+
+/// Writes `{"image_to_text": {image file: [captions]}, "text_to_image": {caption: [image files]}}`, best
+/// first, whole or not at all.
+///
+/// # Errors
+/// A folder that can't be written.
+pub fn write_both(
+    path: &Path,
+    set: &ImageTextSet,
+    texts_of_image: &Hits,
+    images_of_text: &Hits,
+) -> Result<()> {
+    let image = |image: usize| set.images[image].display();
+    let caption = |caption: usize| set.captions[caption].clone();
+    let direction =
+        |hits: &Hits, query: &dyn Fn(usize) -> String, hit: &dyn Fn(usize) -> String| {
+            let row = |row: usize| {
+                let found = hits.of(row).map(|(index, _)| hit(index as usize).into());
+                (query(row), serde_json::Value::Array(found.collect()))
+            };
+            serde_json::Value::Object((0..hits.queries()).map(row).collect())
+        };
+    let object = [
+        ("image_to_text".to_string(), direction(texts_of_image, &image, &caption)),
+        ("text_to_image".to_string(), direction(images_of_text, &caption, &image)),
+    ];
+    write_object(path, &object.into_iter().collect())
 }
 
 /// Writes a ranking that has been named.

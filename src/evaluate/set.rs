@@ -36,8 +36,8 @@ pub enum Detail {
     Distances(Vec<f64>),
     /// The hits of each query of the set.
     Ranking(Hits),
-    /// Nothing that is kept.
-    None,
+    /// The hits between images and captions.
+    BothRankings { texts_of_image: Hits, images_of_text: Hits },
 }
 
 /// Embeds captions: a row of the model's dimension each, not normalised.

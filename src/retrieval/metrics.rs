@@ -275,6 +275,10 @@ impl Sums {
 pub struct BothDirections {
     pub image_to_text: RetrievalResult,
     pub text_to_image: RetrievalResult,
+    /// The first `top_k` texts of each image.
+    pub texts_of_image: Hits,
+    /// The first `top_k` images of each text.
+    pub images_of_text: Hits,
 }
 
 impl BothDirections {
@@ -293,7 +297,7 @@ impl BothDirections {
 }
 
 /// Retrieval by cosine in both directions: text j belongs to image `image_of_text[j]`, an image may
-/// have several, and any of them is a match.
+/// have several, and any of them is a match. `top_k` hits of each are kept, at most all.
 ///
 /// # Errors
 /// # Panics
@@ -303,17 +307,17 @@ pub fn both_directions(
     texts: Matrix<'_>,
     image_of_text: &[u32],
     ks: &[usize],
+    top_k: usize,
     progress: Progress<'_>,
 ) -> Result<BothDirections> {
     let identities: Vec<u32> = (0..images.rows() as u32).collect();
-    let options = RetrievalOptions { top_k: 0, ks: ks.to_vec(), ..RetrievalOptions::default() };
-    let search = |queries, gallery, relevance| -> Result<RetrievalResult> {
-        Ok(evaluate(queries, gallery, relevance, None, &options, progress)?.0)
+    let options = RetrievalOptions { top_k, ks: ks.to_vec(), ..RetrievalOptions::default() };
+    let search = |queries, gallery, relevance| {
+        evaluate(queries, gallery, relevance, None, &options, progress)
     };
     let to_text = Relevance::Identities { queries: &identities, gallery: image_of_text };
     let to_image = Relevance::Identities { queries: image_of_text, gallery: &identities };
-    Ok(BothDirections {
-        image_to_text: search(images, texts, to_text)?,
-        text_to_image: search(texts, images, to_image)?,
-    })
+    let (image_to_text, texts_of_image) = search(images, texts, to_text)?;
+    let (text_to_image, images_of_text) = search(texts, images, to_image)?;
+    Ok(BothDirections { image_to_text, text_to_image, texts_of_image, images_of_text })
 }

@@ -83,11 +83,19 @@ impl Submissions {
         self.run.join(FOLDER).join(format!("{checkpoint}.{ending}"))
     }
 
-    /// Writes what would be posted and returns where.
+    /// Writes what would be posted to `CHECKPOINT.dry-run.json`, beside what was posted, and returns
+    /// where.
     ///
     /// # Errors
     /// A file that can't be written.
-    pub fn write(&self, submission: &Submission<'_>) -> Result<PathBuf> {
+    pub fn rehearse(&self, submission: &Submission<'_>) -> Result<PathBuf> {
+        let path = self.file(submission.checkpoint, "dry-run.json");
+        durable::write_file(&path, |out| out.write_all(submission.body))?;
+        Ok(path)
+    }
+
+    /// Writes what is about to be posted.
+    fn write(&self, submission: &Submission<'_>) -> Result<PathBuf> {
         let path = self.file(submission.checkpoint, "json");
         durable::write_file(&path, |out| out.write_all(submission.body))?;
         Ok(path)

@@ -139,6 +139,16 @@ impl Evaluation {
             (Some(run), Some(EvaluationSet::Retrieval(set)), Detail::Ranking(hits)) => {
                 rankings::write(&rankings::path(run, name, checkpoint, epoch), set, hits)
             }
+            (
+                Some(run),
+                Some(EvaluationSet::ImageText(set)),
+                Detail::BothRankings { texts_of_image, images_of_text },
+            ) => rankings::write_both(
+                &rankings::path(run, name, checkpoint, epoch),
+                set,
+                texts_of_image,
+                images_of_text,
+            ),
             _ => Ok(()),
         }
     }
