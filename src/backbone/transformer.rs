@@ -29,7 +29,12 @@ impl Activation {
         match self {
             Activation::QuickGelu => {
                 let mut gate = x * 1.702;
-                x * gate.sigmoid_()
+                let mut gate = gate.sigmoid_();
+                if x.requires_grad() {
+                    return x * gate;
+                }
+                gate *= x;
+                gate
             }
             Activation::Gelu => x.gelu("none"),
         }
@@ -137,9 +142,13 @@ impl Block {
     }
 
     fn forward(&self, x: &Tensor, causal: bool) -> Tensor {
-        let x = x + self.attn.forward(&self.ln_1.forward(x), causal);
-        let hidden = self.activation.apply(&self.c_fc.forward(&self.ln_2.forward(&x)));
-        self.c_proj.forward(&hidden) + x
+        // The outputs of the linear layers are nobody else's, and no gradient needs them.
+        let mut seen = self.attn.forward(&self.ln_1.forward(x), causal);
+        seen += x;
+        let hidden = self.activation.apply(&self.c_fc.forward(&self.ln_2.forward(&seen)));
+        let mut output = self.c_proj.forward(&hidden);
+        output += seen;
+        output
     }
 }
 
