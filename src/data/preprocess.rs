@@ -1,8 +1,9 @@
 //! From an image of any size to the network's input size.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{CroppedImage, Image, ImageRef};
+use fast_image_resize::{FilterType, IntoImageView, PixelType, ResizeAlg, ResizeOptions, Resizer};
 
+use super::augmentation::Part;
 use super::decode::View;
 
 crate::config_choice! {
@@ -148,6 +149,19 @@ impl Preprocess {
     }
 }
 
+fn source(image: View<'_>) -> ImageRef<'_> {
+    ImageRef::new(image.width as u32, image.height as u32, image.pixels, PixelType::U8x3)
+        .expect("an Rgb holds width x height pixels")
+}
+
+fn options(to: &Preprocess) -> ResizeOptions {
+    let filter = match to.interpolation {
+        Interpolation::Bilinear => FilterType::Bilinear,
+        Interpolation::Bicubic => FilterType::CatmullRom,
+    };
+    ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false)
+}
+
 /// Antialiased resizing, as PIL's `BILINEAR` and `BICUBIC`, with buffers that are kept between images.
 #[derive(Default)]
 pub struct Scaler {
@@ -161,24 +175,32 @@ impl Scaler {
         if (image.width, image.height) == (to.width, to.height) {
             return image.pixels;
         }
-        self.scaled.resize(to.width * to.height * 3, 0);
         let (left, top, width, height) = to.source_box(image.width, image.height);
-        let filter = match to.interpolation {
-            Interpolation::Bilinear => FilterType::Bilinear,
-            Interpolation::Bicubic => FilterType::CatmullRom,
-        };
-        let options = ResizeOptions::new()
-            .resize_alg(ResizeAlg::Convolution(filter))
-            .use_alpha(false)
-            .crop(left, top, width, height);
-        let (source_width, source_height) = (image.width as u32, image.height as u32);
-        let source = ImageRef::new(source_width, source_height, image.pixels, PixelType::U8x3)
-            .expect("an Rgb holds width x height pixels");
-        let (target_width, target_height) = (to.width as u32, to.height as u32);
-        let mut target =
-            Image::from_slice_u8(target_width, target_height, &mut self.scaled, PixelType::U8x3)
-                .expect("the buffer was sized for the target");
-        self.resizer.resize(&source, &mut target, &options).expect("the box lies in the source");
+        let options = options(to).crop(left, top, width, height);
+        self.resample(&source(image), &options, to)
+    }
+
+    /// A part of the image at the input size. What lies outside has no weight in it, as if it were cut
+    /// out first.
+    pub fn scale_part(&mut self, image: View<'_>, part: Part, to: &Preprocess) -> &[u8] {
+        let [left, top, width, height] =
+            [part.left, part.top, part.width, part.height].map(|length| length as u32);
+        let whole = source(image);
+        let cut = CroppedImage::new(&whole, left, top, width, height);
+        self.resample(&cut.expect("the part lies in the image"), &options(to), to)
+    }
+
+    fn resample(
+        &mut self,
+        source: &impl IntoImageView,
+        options: &ResizeOptions,
+        to: &Preprocess,
+    ) -> &[u8] {
+        self.scaled.resize(to.width * to.height * 3, 0);
+        let (width, height) = (to.width as u32, to.height as u32);
+        let mut target = Image::from_slice_u8(width, height, &mut self.scaled, PixelType::U8x3)
+            .expect("the buffer was sized for the target");
+        self.resizer.resize(source, &mut target, options).expect("the box lies in the source");
         &self.scaled
     }
 }
