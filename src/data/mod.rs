@@ -3,6 +3,7 @@
 //! [`open`] turns the `[data]` table into [`Splits`], lists of labelled image files; a [`Loader`]
 //! turns one of them into [`Batch`]es at the network's input size.
 
+pub mod align;
 mod augmentation;
 pub mod celeba;
 #[cfg(test)]

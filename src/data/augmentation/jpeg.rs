@@ -3,8 +3,6 @@
 //!
 //! Differs from the reference in: below a quality of 20, table entries beyond 255 are kept.
 
-use mozjpeg::{ColorSpace, Compress};
-
 use super::dice::{Change, Dice, range};
 use super::planes::Planes;
 use crate::data::decode::Rgb;
@@ -42,28 +40,10 @@ impl Recompressor {
         let Self { interleaved, file, decoded } = self;
         image.interleave(interleaved);
         file.clear();
-        encode(interleaved, image.height, image.width, quality, file)
+        jpeg::encode(interleaved, image.height, image.width, quality, file)
             .expect("writing into memory does not fail");
         let whole = jpeg::decode(file, decoded);
         assert_eq!(whole, Ok(true), "libjpeg reads what it wrote");
         image.separate(&decoded.pixels);
     }
-}
-
-/// Appends `height x width x 3` pixels to `file` as JPEG.
-pub fn encode(
-    pixels: &[u8],
-    height: usize,
-    width: usize,
-    quality: usize,
-    file: &mut Vec<u8>,
-) -> std::io::Result<()> {
-    let mut compress = Compress::new(ColorSpace::JCS_RGB);
-    compress.set_size(width, height);
-    compress.set_fastest_defaults();
-    compress.set_quality(quality as f32);
-    let mut started = compress.start_compress(file)?;
-    started.write_scanlines(pixels)?;
-    started.finish()?;
-    Ok(())
 }

@@ -14,7 +14,7 @@ mod cutout;
 mod dice;
 mod flip;
 mod greyscale;
-pub(super) mod jpeg;
+mod jpeg;
 mod low_resolution;
 #[cfg(test)]
 mod parity;
