@@ -225,7 +225,9 @@ fn data_align_writes_a_folder_or_nothing() {
     };
     let align = ["data", "align", "photos/landmarks.csv", "aligned", "--size", "56"];
     landmarks("3.png");
-    tiny.fail(2, &align).says(&["photos/landmarks.csv, line 3: no image photos/3.png", "--images"]);
+    tiny.run(&align)
+        .exits(2)
+        .says(&["photos/landmarks.csv, line 3: no image photos/3.png", "--images"]);
     assert!(!tiny.path("aligned").exists());
     landmarks("2.png");
     let said = tiny.succeed(&align);
@@ -233,8 +235,8 @@ fn data_align_writes_a_folder_or_nothing() {
     for name in ["aligned/ann/1.png", "aligned/2.png"] {
         assert_eq!(image::open(tiny.path(name)).unwrap().width(), 56);
     }
-    tiny.fail(2, &align).says(&["aligned exists already"]);
-    tiny.fail(2, &["data", "align", "photos/landmarks.csv", "other", "--jpeg", "101"]);
+    tiny.run(&align).exits(2).says(&["aligned exists already"]);
+    tiny.run(&["data", "align", "photos/landmarks.csv", "other", "--jpeg", "101"]).exits(2);
     let more =
         ["data", "align", "photos/landmarks.csv", "other", "--images", "photos", "--jpeg", "90"];
     tiny.succeed(&more);
