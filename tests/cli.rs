@@ -210,6 +210,40 @@ fn data_synth_draws_the_same_files_again() {
     assert!(sheet.width() >= 4 * 48 && sheet.height() >= 3 * 48, "{}", sheet.width());
 }
 
+#[test]
+fn data_align_writes_a_folder_or_nothing() {
+    let tiny = Tiny::new();
+    let photo = image::RgbImage::from_fn(200, 160, |x, y| image::Rgb([x as u8, y as u8, 90]));
+    std::fs::create_dir_all(tiny.path("photos/ann")).unwrap();
+    photo.save(tiny.path("photos/ann/1.png")).unwrap();
+    photo.save(tiny.path("photos/2.png")).unwrap();
+    let line = "60,60,110,62,85,90,65,115,105,116";
+    let landmarks = |second: &str| {
+        let text =
+            format!("path,x1,y1,x2,y2,x3,y3,x4,y4,x5,y5\nann/1.png,{line}\n{second},{line}\n");
+        std::fs::write(tiny.path("photos/landmarks.csv"), text).unwrap();
+    };
+    let align = ["data", "align", "photos/landmarks.csv", "aligned", "--size", "56"];
+    landmarks("3.png");
+    tiny.run(&align)
+        .exits(2)
+        .says(&["photos/landmarks.csv, line 3: no image photos/3.png", "--images"]);
+    assert!(!tiny.path("aligned").exists());
+    landmarks("2.png");
+    let said = tiny.succeed(&align);
+    assert!(said.starts_with("2 faces in aligned"), "{said}");
+    for name in ["aligned/ann/1.png", "aligned/2.png"] {
+        assert_eq!(image::open(tiny.path(name)).unwrap().width(), 56);
+    }
+    tiny.run(&align).exits(2).says(&["aligned exists already"]);
+    tiny.run(&["data", "align", "photos/landmarks.csv", "other", "--jpeg", "101"]).exits(2);
+    let more =
+        ["data", "align", "photos/landmarks.csv", "other", "--images", "photos", "--jpeg", "90"];
+    tiny.succeed(&more);
+    assert_eq!(files(&tiny.path("other")).len(), 2);
+    assert!(tiny.path("other/ann/1.jpg").is_file());
+}
+
 /// Every image and list below a folder, with its content.
 fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let pattern = folder.join("**/*").display().to_string();

@@ -1,7 +1,7 @@
 //! Every registered part has its fixture, its row in README and an example in docs/parts.md, and
 //! every example loads.
 
-use arcrun::config::{Experiment, Family, FamilyInfo, load_str};
+use arcrun::config::{Experiment, Family, FamilyInfo, Table, load_str};
 use arcrun::data::SamplerConfig;
 use arcrun::loss::LossConfig;
 use arcrun::optimizer::OptimizerConfig;
@@ -72,6 +72,30 @@ fn every_example_of_fine_tuning_loads() {
         let loaded = load_str::<Experiment>("finetuning.toml", &text, &[]);
         let experiment = loaded.unwrap_or_else(|e| panic!("{example}\n{e}")).experiment;
         assert_eq!(arcrun::plan::conflicts(&experiment), [], "{example}");
+    }
+}
+
+#[test]
+fn the_example_of_augmentation_loads_and_every_change_is_documented() {
+    for example in examples("docs/augmentation.md") {
+        let text = format!("data.kind = 'synthetic_faces'\n{example}");
+        let loaded = load_str::<Experiment>("augmentation.toml", &text, &[]);
+        assert!(loaded.is_ok(), "{example}\n{}", loaded.unwrap_err());
+    }
+    let page = read("docs/augmentation.md");
+    for key in arcrun::data::Augmentation::table().keys {
+        match key.default.as_table() {
+            Some(table) => {
+                assert!(page.contains(&format!("`{}.share = 0.0`", key.name)), "{}", key.name);
+                for (name, value) in table.iter().filter(|(name, _)| *name != "share") {
+                    assert!(page.contains(&format!("`.{name} = {value}`")), "{}.{name}", key.name);
+                }
+            }
+            None => {
+                let stated = format!("`{} = {}`", key.name, key.default);
+                assert!(page.contains(&stated), "{stated}");
+            }
+        }
     }
 }
 

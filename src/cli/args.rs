@@ -7,7 +7,7 @@ use std::str::FromStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-pub use super::data_args::{DataCommand, SynthArgs};
+pub use super::data_args::{AlignArgs, DataCommand, SynthArgs};
 pub use super::model_args::{
     CompareArgs, EmbedArgs, EvalArgs, ExportArgs, ModelArgs, SearchArgs, SubmitArgs,
 };

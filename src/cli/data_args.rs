@@ -12,6 +12,26 @@ pub enum DataCommand {
         /// The folder, with ROOT/IDENTITY/IMAGE.jpg in it.
         root: PathBuf,
     },
+    /// Rotates, scales and cuts faces so that eyes, nose and mouth lie where ArcFace has them.
+    Align(AlignArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct AlignArgs {
+    /// CSV file with the columns path,x1,y1,...,x5,y5: the eyes, the nose, the corners of the mouth, left to
+    /// right in the image, in pixels.
+    pub landmarks: PathBuf,
+    /// The folder to make; the faces have the same relative paths in it.
+    pub output: PathBuf,
+    /// The folder that the paths begin in, if not that of the CSV file.
+    #[arg(long, value_name = "FOLDER")]
+    pub images: Option<PathBuf>,
+    /// Width and height in pixels.
+    #[arg(long, default_value_t = 112)]
+    pub size: usize,
+    /// Writes JPEG files of this quality instead of PNG.
+    #[arg(long, value_name = "QUALITY", value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub jpeg: Option<u8>,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! The command line: what was typed becomes calls into the library, errors become exit codes.
 
-pub mod args;
+pub mod align;
+mod args;
 mod bench;
 mod celeba;
 mod check;
@@ -113,6 +114,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         Some(Command::Sync(options)) => sync::sync(&options, verbosity),
         Some(Command::Weights { command }) => weights::weights(command.as_ref(), verbosity),
         Some(Command::Data(DataCommand::Synth(options))) => synth::synth(&options, verbosity),
+        Some(Command::Data(DataCommand::Align(options))) => align::faces(&options, verbosity),
         Some(Command::Data(DataCommand::CelebaIdentities { root })) => celeba::identities(&root),
         Some(Command::Bench(BenchCommand::Step(options))) => bench::step(&options),
         Some(Command::Bench(BenchCommand::Loss(options))) => bench::loss(&options),

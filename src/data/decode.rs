@@ -17,6 +17,11 @@ const MAX_PIXELS: u64 = 100_000_000;
 /// Bytes a decoder may allocate besides the image itself.
 const MAX_ALLOCATION: u64 = 1 << 30;
 const MAX_FILE: u64 = 1 << 28;
+/// Pixels times passes over them, of a progressive JPEG: its scans may be a few bytes each and still take
+/// a second. Cameras and encoders write a dozen.
+const MAX_SCANNED: u64 = 2_000_000_000;
+/// Pixel bytes that a buffer keeps for the next image: 16 million pixels.
+const MAX_KEPT: usize = 48 << 20;
 
 /// An image, `height x width x 3`. Its buffer is reused from one image to the next.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,6 +86,9 @@ pub fn read(path: &Path, bytes: &mut Vec<u8>) -> Result<(), Fault> {
 
 /// Decodes `bytes` into `image`. The error says why it can't be done.
 pub fn decode(bytes: &[u8], image: &mut Rgb) -> Result<(), String> {
+    if image.pixels.capacity() > MAX_KEPT {
+        image.pixels = Vec::new();
+    }
     // A decoder that panics on a malformed file has found a broken file, not a broken program.
     catch_unwind(AssertUnwindSafe(|| decode_guarded(bytes, image)))
         .unwrap_or_else(|_| Err("the decoder gave up on it".into()))
@@ -104,6 +112,9 @@ fn decode_guarded(bytes: &[u8], image: &mut Rgb) -> Result<(), String> {
             "{width}x{height} pixels, more than {} million",
             MAX_PIXELS / 1_000_000
         ));
+    }
+    if is_jpeg && u64::from(width) * u64::from(height) * scans(bytes) > MAX_SCANNED {
+        return Err(format!("{} passes over {width}x{height} pixels", scans(bytes)));
     }
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(MAX_ALLOCATION);
@@ -129,6 +140,12 @@ fn decode_guarded(bytes: &[u8], image: &mut Rgb) -> Result<(), String> {
     (image.width, image.height) = (rgb.width() as usize, rgb.height() as usize);
     image.pixels = rgb.into_raw();
     Ok(())
+}
+
+/// Starts of scans in a JPEG. In compressed data 0xff is followed by 0, so other than these only a few in
+/// embedded thumbnails and colour profiles look like one.
+fn scans(bytes: &[u8]) -> u64 {
+    bytes.windows(2).filter(|pair| *pair == [0xff, 0xda]).count() as u64
 }
 
 fn turn(image: &mut Rgb, orientation: Orientation) {

@@ -2,7 +2,7 @@
 //! bits, and decoders differ in the rounding of the inverse DCT and in the upsampling of colour.
 
 use super::decode::Rgb;
-use mozjpeg::{ColorSpace, Decompress};
+use mozjpeg::{ColorSpace, Compress, Decompress};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Decodes `bytes` into `image`; false, and nothing done, where libjpeg has no conversion to RGB
@@ -28,4 +28,26 @@ fn decode_unwinding(bytes: &[u8], image: &mut Rgb) -> Result<bool, String> {
     started.read_scanlines_into(&mut image.pixels).map_err(|e| e.to_string())?;
     started.finish().map_err(|e| e.to_string())?;
     Ok(true)
+}
+
+/// Appends `height x width x 3` pixels to `file` as JPEG, with libjpeg's standard tables and colour at half the
+/// resolution.
+///
+/// # Errors
+/// None, since memory takes what is written; libjpeg's interface has one.
+pub fn encode(
+    pixels: &[u8],
+    height: usize,
+    width: usize,
+    quality: usize,
+    file: &mut Vec<u8>,
+) -> std::io::Result<()> {
+    let mut compress = Compress::new(ColorSpace::JCS_RGB);
+    compress.set_size(width, height);
+    compress.set_fastest_defaults();
+    compress.set_quality(quality as f32);
+    let mut started = compress.start_compress(file)?;
+    started.write_scanlines(pixels)?;
+    started.finish()?;
+    Ok(())
 }

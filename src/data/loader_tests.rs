@@ -64,6 +64,35 @@ fn batches_do_not_depend_on_the_number_of_workers_or_the_start() {
     assert!(batches(&loader(&dataset, options(2)), 3, 6).is_empty());
 }
 
+/// Everything switched on, on images larger than the input.
+#[test]
+fn every_change_is_the_same_whatever_the_workers_and_the_start() {
+    let (_dir, dataset) = folder(&[]);
+    let share = 0.8;
+    let everything = Augmentation {
+        resized_crop: ResizedCrop { share, ..Default::default() },
+        color_jitter: ColorJitter { share, ..Default::default() },
+        greyscale: Greyscale { share: 0.3 },
+        blur: Blur { share, ..Default::default() },
+        low_resolution: LowResolution { share, side: vec![5, 11] },
+        jpeg: Jpeg { share, ..Default::default() },
+        cutout: Cutout { share, fill: CutoutFill::Noise, ..Default::default() },
+        ..Augmentation::default()
+    };
+    let loader = |options| {
+        let augmentation = Some(everything.clone());
+        Loader::new(Arc::clone(&dataset), preprocess(), augmentation, options).unwrap()
+    };
+    let reference = batches(&loader(options(1)), 3, 0);
+    assert!(reference != batches(&self::loader(&dataset, options(1)), 3, 0));
+    for workers in [1, 2, 7] {
+        let loader = loader(options(workers));
+        assert!(batches(&loader, 3, 0) == reference, "{workers} workers");
+        assert!(batches(&loader, 3, 4) == reference[4..], "{workers} workers from batch 4");
+        assert!(batches(&loader, 4, 0) != reference);
+    }
+}
+
 #[test]
 fn an_epoch_holds_every_image_once_under_its_own_label() {
     let (_dir, dataset) = folder(&[]);

@@ -3,6 +3,7 @@
 //! [`open`] turns the `[data]` table into [`Splits`], lists of labelled image files; a [`Loader`]
 //! turns one of them into [`Batch`]es at the network's input size.
 
+pub mod align;
 mod augmentation;
 pub mod celeba;
 #[cfg(test)]
@@ -27,7 +28,6 @@ mod parity;
 pub(crate) mod pipeline;
 mod preprocess;
 mod render;
-mod rotate;
 mod sample;
 pub mod sampler;
 pub(crate) mod scan;
@@ -38,7 +38,10 @@ mod synthetic_faces;
 
 use std::path::{Path, PathBuf};
 
-pub use augmentation::{Augmentation, Draw, RotationFill};
+pub use augmentation::{
+    Augmentation, Blur, ColorJitter, Cutout, CutoutFill, Draw, Greyscale, Jpeg, LowResolution,
+    ResizedCrop, RotationFill,
+};
 pub use celeba::CelebA;
 pub use container::{Container, InMemory, Stored, numbered};
 pub use dataset::{Dataset, Item, Splits};

@@ -1,8 +1,9 @@
 //! From an image of any size to the network's input size.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{CroppedImage, Image, ImageRef};
+use fast_image_resize::{FilterType, IntoImageView, PixelType, ResizeAlg, ResizeOptions, Resizer};
 
+use super::augmentation::Part;
 use super::decode::View;
 
 crate::config_choice! {
@@ -148,6 +149,11 @@ impl Preprocess {
     }
 }
 
+fn source(image: View<'_>) -> ImageRef<'_> {
+    ImageRef::new(image.width as u32, image.height as u32, image.pixels, PixelType::U8x3)
+        .expect("an Rgb holds width x height pixels")
+}
+
 /// Antialiased resizing, as PIL's `BILINEAR` and `BICUBIC`, with buffers that are kept between images.
 #[derive(Default)]
 pub struct Scaler {
@@ -164,42 +170,63 @@ impl Scaler {
             return image.pixels;
         }
         let (left, top, width, height) = to.source_box(image.width, image.height);
-        let filter = match to.interpolation {
-            Interpolation::Bilinear => FilterType::Bilinear,
-            Interpolation::Bicubic => FilterType::CatmullRom,
+        self.resample(&source(image), (left, top, width, height), image.height, to)
+    }
+
+    /// A part of the image at the input size. What lies outside has no weight in it, as if it were cut
+    /// out first.
+    pub fn scale_part(&mut self, image: View<'_>, part: Part, to: &Preprocess) -> &[u8] {
+        let Part { left, top, width, height } = part;
+        let whole = source(image);
+        let [left, top] = [left, top].map(|length| length as u32);
+        let cut = CroppedImage::new(&whole, left, top, width as u32, height as u32);
+        let all = (0.0, 0.0, width as f64, height as f64);
+        self.resample(&cut.expect("the part lies in the image"), all, height, to)
+    }
+
+    /// The box (left, top, width, height) of a source of `rows` rows at the input size, in PIL's order:
+    /// rows first, rounded and cut to bytes, then columns. The last bit depends on it, and what a cubic
+    /// filter overshoots.
+    fn resample(
+        &mut self,
+        source: &impl IntoImageView,
+        (left, top, width, height): (f64, f64, f64, f64),
+        rows: usize,
+        to: &Preprocess,
+    ) -> &[u8] {
+        let (filter, reach) = match to.interpolation {
+            Interpolation::Bilinear => (FilterType::Bilinear, 1.0),
+            Interpolation::Bicubic => (FilterType::CatmullRom, 2.0),
         };
+        let options =
+            ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false);
+        // Rows that no output pixel looks at are left out of the first pass.
+        let reach = reach * (height / to.height as f64).max(1.0) + 1.0;
+        let first = (top - reach).floor().max(0.0);
+        let last = (top + height + reach).ceil().min(rows as f64);
         let Self { resizer, narrow, scaled } = self;
-        // PIL's order: rows first, rounded and cut to bytes, then columns. The last bit depends on it,
-        // and what a cubic filter overshoots.
-        let rows = (left, 0.0, width, image.height as f64);
-        resize(resizer, image, rows, (to.width, image.height), filter, narrow);
-        let narrowed = View { width: to.width, height: image.height, pixels: narrow };
-        let columns = (0.0, top, to.width as f64, height);
-        resize(resizer, narrowed, columns, (to.width, to.height), filter, scaled);
-        &self.scaled
+        let between = (last - first) as usize;
+        let across = options.crop(left, first, width, last - first);
+        resize(resizer, source, &across, (to.width, between), narrow);
+        let narrowed = self::source(View { width: to.width, height: between, pixels: narrow });
+        let down = options.crop(0.0, top - first, to.width as f64, height);
+        resize(resizer, &narrowed, &down, (to.width, to.height), scaled);
+        scaled
     }
 }
 
-/// `part` (left, top, width, height) of `image` at `size` (width, height).
+/// Into `to`, at `width x height`.
 fn resize(
     resizer: &mut Resizer,
-    image: View<'_>,
-    part: (f64, f64, f64, f64),
+    source: &impl IntoImageView,
+    options: &ResizeOptions,
     (width, height): (usize, usize),
-    filter: FilterType,
     to: &mut Vec<u8>,
 ) {
     to.resize(width * height * 3, 0);
-    let options = ResizeOptions::new()
-        .resize_alg(ResizeAlg::Convolution(filter))
-        .use_alpha(false)
-        .crop(part.0, part.1, part.2, part.3);
-    let (source_width, source_height) = (image.width as u32, image.height as u32);
-    let source = ImageRef::new(source_width, source_height, image.pixels, PixelType::U8x3)
-        .expect("a View holds width x height pixels");
     let mut target = Image::from_slice_u8(width as u32, height as u32, to, PixelType::U8x3)
         .expect("the buffer was sized for the target");
-    resizer.resize(&source, &mut target, &options).expect("the part lies in the source");
+    resizer.resize(source, &mut target, options).expect("the box lies in the source");
 }
 
 #[cfg(test)]

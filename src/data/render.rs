@@ -1,9 +1,8 @@
 //! One sample from its file to its place in a batch.
 
-use super::augmentation::Draw;
+use super::augmentation::{Draw, Scratch};
 use super::decode::{self, Fault, Rgb, View};
 use super::preprocess::{Preprocess, Scaler};
-use super::rotate::Rotator;
 use super::{Image, Stored};
 
 /// One thread's buffers; nothing is allocated per image once they have grown.
@@ -12,7 +11,7 @@ pub struct Renderer {
     file: Vec<u8>,
     decoded: Rgb,
     scaler: Scaler,
-    rotator: Rotator,
+    scratch: Scratch,
 }
 
 impl Renderer {
@@ -25,7 +24,7 @@ impl Renderer {
         draw: &Draw,
         out: &mut [u8],
     ) -> Result<(), Fault> {
-        let Self { file, decoded, scaler, rotator } = self;
+        let Self { file, decoded, scaler, scratch } = self;
         let stored = match image {
             Image::File(path) => {
                 decode::read(path, file)?;
@@ -40,8 +39,11 @@ impl Renderer {
             }
             Stored::Pixels { width, height, rgb } => View { width, height, pixels: rgb },
         };
-        let scaled = scaler.scale(source, to);
-        draw.apply(scaled, to.height, to.width, rotator, out);
+        let scaled = match &draw.crop {
+            Some(crop) => scaler.scale_part(source, crop.part(source.width, source.height), to),
+            None => scaler.scale(source, to),
+        };
+        draw.apply(scaled, to.height, to.width, scratch, out);
         Ok(())
     }
 }

@@ -79,16 +79,8 @@ pub fn build<'a>(
         shared,
     )?;
     let train = train_loader(plan, splits.train, splits.on_corrupt)?;
-    let validation = validation
-        .map(|set| {
-            let options = LoaderOptions {
-                sampler: None,
-                drop_last: false,
-                ..options(plan, splits.on_corrupt)
-            };
-            Loader::new(Arc::new(set), experiment.preprocess.build(), None, options)
-        })
-        .transpose()?;
+    let validation =
+        validation.map(|set| validation_loader(plan, set, splits.on_corrupt)).transpose()?;
 
     let steps_per_epoch = train.batches_per_epoch();
     let limits = &experiment.train;
@@ -167,6 +159,12 @@ pub fn train_loader(plan: &Plan, train: Dataset, on_corrupt: OnCorrupt) -> Resul
     Loader::new(Arc::new(train), experiment.preprocess.build(), augmentation, options)
 }
 
+/// The batches that are validated on: each image once, in order, as it is.
+fn validation_loader(plan: &Plan, validation: Dataset, on_corrupt: OnCorrupt) -> Result<Loader> {
+    let options = LoaderOptions { sampler: None, drop_last: false, ..options(plan, on_corrupt) };
+    Loader::new(Arc::new(validation), plan.experiment.preprocess.build(), None, options)
+}
+
 fn options(plan: &Plan, on_corrupt: OnCorrupt) -> LoaderOptions {
     let experiment = &plan.experiment;
     LoaderOptions {
@@ -188,4 +186,48 @@ fn leaves_out_last(experiment: &Experiment, images: usize) -> bool {
         SamplerConfig::Pk(_) => 0,
     };
     experiment.train.drop_last || remainder == 1 && images > 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{Batch, Draw, Renderer, scan};
+
+    /// Whatever `[augmentation]` says.
+    #[test]
+    fn validation_is_never_augmented() {
+        let dir = tempfile::tempdir().unwrap();
+        for number in 0..12 {
+            let identity = dir.path().join(["ann", "bob"][number % 2]);
+            std::fs::create_dir_all(&identity).unwrap();
+            let pixel = |x, y| image::Rgb([(x * 9) as u8, (y * 11) as u8, 10 * number as u8]);
+            let path = identity.join(format!("{number:02}.png"));
+            image::RgbImage::from_fn(20, 18, pixel).save(&path).unwrap();
+        }
+        let set = scan::scan(dir.path()).unwrap().dataset();
+        let text = "data.kind = 'synthetic_faces'\n\
+             preprocess.height = 16\npreprocess.width = 16\n\
+             augmentation.horizontal_flip = 1.0\naugmentation.rotation_share = 1.0\n\
+             augmentation.resized_crop.share = 1.0\naugmentation.color_jitter.share = 1.0\n\
+             augmentation.greyscale.share = 1.0\naugmentation.blur.share = 1.0\n\
+             augmentation.low_resolution.share = 1.0\naugmentation.jpeg.share = 1.0\n\
+             augmentation.cutout.share = 1.0\ntrain.batch_size = 4\ntrain.device = 'cpu'\n";
+        let plan = Plan::new(crate::config::load_str("x.toml", text, &[]).unwrap()).unwrap();
+        let to = plan.experiment.preprocess.build();
+        let plain = |index: usize| {
+            let mut pixels = vec![0; 3 * 16 * 16];
+            let image = &set.items[index].image;
+            Renderer::default().render(image, &to, &Draw::NONE, &mut pixels).unwrap();
+            pixels
+        };
+        // How many images are not as they are in the file.
+        let changed = |loader: Loader| {
+            let batches: Vec<Batch> = loader.epoch(1, 0).collect::<Result<_>>().unwrap();
+            let images = batches.iter().flat_map(|b| b.indices.iter().zip(b.images.chunks(768)));
+            images.filter(|(index, image)| **image != plain(**index)).count()
+        };
+        let (train, skip) = (set.clone(), OnCorrupt::Skip);
+        assert_eq!(changed(validation_loader(&plan, set.clone(), skip).unwrap()), 0);
+        assert_eq!(changed(train_loader(&plan, train, skip).unwrap()), 12);
+    }
 }

@@ -57,6 +57,7 @@ def decode():
         "plain.ppm": (rgb, {}),
         "grey.pgm": (rgb.convert("L"), {}),
         "plain.webp": (rgb, dict(lossless=True)),
+        "lossy.webp": (rgb, dict(quality=80)),
     }
     for name, (image, options) in files.items():
         image.save(OUT / name, **options)

@@ -1,9 +1,10 @@
 //! Bilinear rotation about the image's centre, pixel by pixel as PIL's `Image.rotate`
 //! (`BILINEAR`, no expansion), which torchvision's `RandomRotation` calls.
 //!
-//! Differs from the reference in: float instead of double arithmetic.
+//! Differs from the reference in: bilinear, where `RandomRotation` takes the nearest pixel unless it is told
+//! otherwise; float instead of double arithmetic.
 
-use super::augmentation::RotationFill;
+use super::RotationFill;
 
 /// Keeps its working buffer between images.
 #[derive(Default)]
