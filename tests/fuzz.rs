@@ -318,7 +318,7 @@ fn bombs_are_refused_or_end_soon() {
     assert_memory_is_bounded();
 }
 
-/// A scan of a few bytes goes over the whole image: a thousand of them would take minutes.
+/// A scan of a few bytes goes over the whole image, so a file of megabytes could take hours.
 #[test]
 fn a_jpeg_of_a_thousand_scans_is_refused() {
     let _turn = turn();

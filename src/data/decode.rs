@@ -17,8 +17,8 @@ const MAX_PIXELS: u64 = 100_000_000;
 /// Bytes a decoder may allocate besides the image itself.
 const MAX_ALLOCATION: u64 = 1 << 30;
 const MAX_FILE: u64 = 1 << 28;
-/// Pixels times passes over them, of a progressive JPEG: its scans may be a few bytes each and still take
-/// a second. Cameras and encoders write a dozen.
+/// Pixels times passes over them, of a progressive JPEG: its scans may be a few bytes each and still go
+/// over the whole image. Cameras and encoders write a dozen.
 const MAX_SCANNED: u64 = 2_000_000_000;
 /// Pixel bytes that a buffer keeps for the next image: 16 million pixels.
 const MAX_KEPT: usize = 48 << 20;
