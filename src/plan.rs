@@ -3,7 +3,7 @@
 
 use crate::config::tables::Amp;
 use crate::config::{Diagnostic, Diagnostics, Experiment, Loaded, Provenance};
-use crate::data::{DataConfig, sampler};
+use crate::data::sampler;
 use crate::head::Projection;
 use crate::torch::{autocast, device};
 use crate::{Error, Result};
@@ -92,6 +92,9 @@ pub fn conflicts(experiment: &Experiment) -> Vec<(String, String)> {
     for (key, message) in experiment.text.validate() {
         refuse(&format!("text.{key}"), message);
     }
+    for (key, message) in experiment.data.validate() {
+        refuse(&format!("data.{key}"), message);
+    }
     for (key, message) in texts(experiment) {
         refuse(key, message);
     }
@@ -140,20 +143,21 @@ pub fn conflicts(experiment: &Experiment) -> Vec<(String, String)> {
 fn texts(experiment: &Experiment) -> Vec<(&'static str, String)> {
     let Experiment { data, text, loss, head, backbone, evaluate, .. } = experiment;
     let mut wrong = Vec::new();
-    let (has_captions, has_tower) = (matches!(data, DataConfig::ImageText(_)), text.features());
+    let (has_captions, has_tower) = (data.has_captions(), text.features());
     if loss.needs().text && !has_captions {
         let message = format!(
             "is \"{}\", which compares images with texts, and data.kind = \"{}\" has none: set \
-             data.kind = \"image_text\"",
+             data.kind = \"image_text\", or \"webdataset\" with labels = \"captions\"",
             loss.kind(),
             data.kind()
         );
         wrong.push(("loss.kind", message));
     } else if !loss.needs().text && has_captions {
         let message = format!(
-            "is \"{}\", which needs identities, and data.kind = \"image_text\" has captions: set \
-             loss.kind = \"clip\" or \"siglip\"",
-            loss.kind()
+            "is \"{}\", which needs identities, and data.kind = \"{}\" has captions: set loss.kind = \
+             \"clip\" or \"siglip\"",
+            loss.kind(),
+            data.kind()
         );
         wrong.push(("loss.kind", message));
     }

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use list::{Entry, present, read_list, read_partition};
 
-use super::image_folder::{Fractions, Reading, missing, whole};
+use super::image_folder::{Fractions, missing};
+use super::reading::{Reading, whole};
 use super::scan::{self, Folder, Identity, dataset};
-use super::split::Shares;
 use super::{Dataset, Image, OnCorrupt, Splits};
 use crate::checkpoint::durable;
 use crate::config::DatasetPath;
@@ -102,9 +102,7 @@ impl CelebA {
             }
             other => *other == CelebASplit::Partition,
         };
-        let Fractions { train, validation, test } = *fractions;
-        let shares = Shares { train, validation, test };
-        let mut reading = Reading { shares, min_images: *min_images, seed, notes: Vec::new() };
+        let mut reading = Reading::new(fractions, *min_images, seed);
         let mut splits = if partitioned {
             let parts = read_partition(&partition, &entries, &list)?;
             let [train, validation, test] = [0, 1, 2].map(|part| {

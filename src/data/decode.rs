@@ -16,7 +16,7 @@ use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Lim
 const MAX_PIXELS: u64 = 100_000_000;
 /// Bytes a decoder may allocate besides the image itself.
 const MAX_ALLOCATION: u64 = 1 << 30;
-const MAX_FILE: u64 = 1 << 28;
+pub(super) const MAX_FILE: u64 = 1 << 28;
 /// Pixels times passes over them, of a progressive JPEG: its scans may be a few bytes each and still go
 /// over the whole image. Cameras and encoders write a dozen.
 const MAX_SCANNED: u64 = 2_000_000_000;
@@ -55,7 +55,8 @@ pub enum Fault {
 }
 
 impl Fault {
-    fn of(error: std::io::Error) -> Self {
+    /// By what the system says of a file.
+    pub(super) fn of(error: std::io::Error) -> Self {
         use std::io::ErrorKind::{InvalidData, IsADirectory, NotFound, UnexpectedEof};
         match error.kind() {
             InvalidData | IsADirectory | NotFound | UnexpectedEof => {

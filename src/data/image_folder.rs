@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use super::reading::{Reading, whole};
 use super::scan::{self, Folder, Identity, dataset, scan};
-use super::split::{Shares, by_identity, within_identities};
 use super::{Dataset, LabelMap, OnCorrupt, Splits};
 use crate::config::DatasetPath;
 use crate::{Error, Result};
@@ -75,9 +75,7 @@ impl ImageFolder {
             Split::Auto => Split::Image,
             stated => *stated,
         };
-        let Fractions { train, validation, test } = *fractions;
-        let shares = Shares { train, validation, test };
-        let mut reading = Reading { shares, min_images: *min_images, seed, notes: Vec::new() };
+        let mut reading = Reading::new(fractions, *min_images, seed);
         let mut splits = match split {
             Split::Folders if !has_train => {
                 return Err(Error::input(format!(
@@ -112,61 +110,12 @@ pub(super) fn missing(root: &DatasetPath, datasets: &Path) -> Error {
     .help(format!("set data.root or paths.datasets; {}", scan::HELP))
 }
 
-/// Divides what was found; shared by the data sources that name identities.
-pub(super) struct Reading {
-    pub shares: Shares,
-    pub min_images: usize,
-    pub seed: u64,
-    /// To be said aloud.
-    pub notes: Vec<String>,
-}
-
 impl Reading {
     fn read(&mut self, root: &Path) -> Result<Folder> {
         let mut folder = scan(root)?;
         folder.note_unread(&mut self.notes);
         self.keep(&mut folder)?;
         Ok(folder)
-    }
-
-    /// Drops identities with too few images.
-    pub fn keep(&mut self, folder: &mut Folder) -> Result<()> {
-        folder.keep_at_least(self.min_images, &mut self.notes);
-        if folder.identities.is_empty() {
-            return Err(Error::input(format!(
-                "no identity in {} has data.min_images = {} images",
-                folder.root.display(),
-                self.min_images
-            ))
-            .help("lower data.min_images"));
-        }
-        Ok(())
-    }
-
-    pub fn by_image(mut self, folder: &Folder) -> Result<Splits> {
-        let splits = self.divide(folder, folder.identities.iter(), self.shares)?;
-        Ok(Splits { notes: self.notes, ..splits })
-    }
-
-    pub fn by_identity(mut self, folder: &Folder) -> Result<Splits> {
-        let (kept, held_out, unused) = by_identity(folder, self.shares, self.seed)?;
-        let unused_images: usize = unused.iter().map(|identity| identity.images.len()).sum();
-        self.notes.push(format!(
-            "split by identity: {} to train on, {} never trained on{}",
-            kept.len(),
-            held_out.len(),
-            match unused.len() {
-                0 => String::new(),
-                n => format!(
-                    ", {n} unused ({unused_images} images): the fractions sum to less than 1"
-                ),
-            }
-        ));
-        let closed = self.closed_shares();
-        let splits = self.divide(folder, kept.iter(), closed)?;
-        let names = held_out.iter().map(|identity| identity.name.clone()).collect();
-        let unseen = dataset(&folder.root, LabelMap::new(names), &held_out);
-        Ok(Splits { unseen: Some(unseen), notes: self.notes, ..splits })
     }
 
     fn folders(mut self, root: &Path) -> Result<Splits> {
@@ -229,49 +178,6 @@ impl Reading {
             }
         }
     }
-
-    /// Train and validation alone, in their proportion, with nothing unused.
-    pub fn closed_shares(&self) -> Shares {
-        let Shares { train, validation, .. } = self.shares;
-        let sum = train + validation;
-        Shares { train: train / sum, validation: validation / sum, test: 0.0 }
-    }
-
-    /// Divides the images of each of `identities`, which are of `folder`.
-    pub fn divide<'a>(
-        &mut self,
-        folder: &Folder,
-        identities: impl Iterator<Item = &'a Identity>,
-        shares: Shares,
-    ) -> Result<Splits> {
-        let identities: Vec<_> = identities.cloned().collect();
-        if let [only] = identities.as_slice() {
-            return Err(Error::input(format!(
-                "{} holds one identity, `{}`; telling faces apart needs two",
-                folder.root.display(),
-                only.name
-            ))
-            .help("data.root may be one level too high"));
-        }
-        let names = identities.iter().map(|identity| identity.name.clone()).collect();
-        let labels = LabelMap::new(names);
-        let parts = within_identities(&identities, shares, self.seed)?;
-        let part = |identities| dataset(&folder.root, labels.clone(), identities);
-        let non_empty = |set: Dataset| (!set.is_empty()).then_some(set);
-        if parts.unused > 0 {
-            self.notes.push(format!(
-                "{} of {} images stay unused: data.fractions sum to {:.3}",
-                parts.unused,
-                folder.images(),
-                shares.train + shares.validation + shares.test
-            ));
-        }
-        Ok(Splits {
-            validation: non_empty(part(&parts.validation)),
-            test: non_empty(part(&parts.test)),
-            ..whole(part(&parts.train))
-        })
-    }
 }
 
 /// The identities of a folder beside `train`: those of `train`, or all others.
@@ -287,16 +193,5 @@ impl Other {
             Other::Closed(set) => (Some(set), None),
             Other::Unseen(set) => (None, Some(set)),
         }
-    }
-}
-
-pub(super) fn whole(train: Dataset) -> Splits {
-    Splits {
-        train,
-        validation: None,
-        test: None,
-        unseen: None,
-        on_corrupt: OnCorrupt::Skip,
-        notes: Vec::new(),
     }
 }

@@ -174,3 +174,119 @@ fn links_are_followed_and_pipes_are_not_opened() {
         folder.identities.iter().map(|i| (i.name.as_str(), i.images.len())).collect();
     assert_eq!(counts, [("ann", 1), ("bob", 2), ("elsewhere", 0)]);
 }
+
+#[cfg(unix)]
+#[test]
+fn links_that_lead_nowhere_or_round_are_left_out_and_said() {
+    use std::os::unix::fs::symlink;
+    let dir = folder(&["ann/1.jpg", "ann/2.jpg", "bob/1.jpg", "bob/2.jpg"]);
+    symlink("gone.jpg", dir.path().join("ann/3.jpg")).unwrap();
+    symlink("4.jpg", dir.path().join("ann/4.jpg")).unwrap();
+    symlink("round", dir.path().join("round")).unwrap();
+    symlink(dir.path(), dir.path().join("up")).unwrap();
+    let mut config = config(dir.path());
+    config.fractions = Fractions { train: 1.0, validation: 0.0, test: 0.0 };
+    let splits = open(&config).unwrap();
+    assert_eq!(splits.train.labels.names(), ["ann", "bob"]);
+    assert_eq!(splits.train.len(), 4);
+    let notes = splits.notes.join("\n");
+    assert!(notes.contains("2 links named like images lead to no file"), "{notes}");
+    assert!(notes.contains("1 of 3 identities have fewer than 1 images"), "{notes}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn names_that_differ_in_case_are_said_and_empty_identities_left_out() {
+    let dir = folder(&[]);
+    fill(dir.path(), "", &["Ann", "ann", "bob", "Éva", "éva"], 10);
+    std::fs::create_dir(dir.path().join("nobody")).unwrap();
+    let splits = open(&config(dir.path())).unwrap();
+    assert_eq!(splits.train.labels.names(), ["Ann", "ann", "bob", "Éva", "éva"]);
+    let notes = splits.notes.join("\n");
+    let said = "names that differ only in case are different identities (Ann and ann, Éva and éva)";
+    assert!(notes.contains(said), "{notes}");
+    assert!(notes.contains("1 of 6 identities have fewer than 1 images"), "{notes}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn names_of_images_are_bytes_and_those_of_identities_text() {
+    use crate::data::{Draw, PreprocessConfig, Renderer};
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let dir = folder(&["ann/1.jpg", "bob/1.jpg"]);
+    let image = dir.path().join(OsStr::from_bytes(b"ann/\xff\xfe.jpg"));
+    std::fs::copy("tests/fixtures/data/plain.jpg", &image).unwrap();
+    let mut lenient = config(dir.path());
+    lenient.fractions = Fractions { train: 1.0, validation: 0.0, test: 0.0 };
+    let train = open(&lenient).unwrap().train;
+    assert_eq!(train.items[1].image.file().unwrap(), image);
+    let fingerprint = train.fingerprint().unwrap();
+    let (to, mut out) = (PreprocessConfig::default().build(), vec![0; 3 * 112 * 112]);
+    Renderer::default().render(&train.items[1].image, &to, &Draw::NONE, &mut out).unwrap();
+    assert!(out.iter().any(|value| *value > 0));
+    let other = dir.path().join(OsStr::from_bytes(b"ann/\xff\xfd.jpg"));
+    std::fs::rename(&image, other).unwrap();
+    assert_ne!(open(&lenient).unwrap().train.fingerprint().unwrap(), fingerprint);
+
+    std::fs::create_dir(dir.path().join(OsStr::from_bytes(b"\xff"))).unwrap();
+    let text = refusal(&lenient);
+    assert!(text.contains("is not UTF-8") && text.contains("rename it"), "{text}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_that_cannot_be_read_is_named() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = folder(&["ann/1.jpg", "bob/1.jpg"]);
+    let shut = dir.path().join("bob");
+    std::fs::set_permissions(&shut, std::fs::Permissions::from_mode(0o000)).unwrap();
+    if std::fs::read_dir(&shut).is_ok() {
+        eprintln!("skipped: this user may read every folder");
+        return;
+    }
+    let text = refusal(&config(dir.path()));
+    std::fs::set_permissions(&shut, std::fs::Permissions::from_mode(0o700)).unwrap();
+    assert!(text.contains("bob") && text.contains("permission"), "{text}");
+}
+
+/// Labeled Faces in the Wild: most persons have one image.
+#[test]
+fn lfw_trains_on_persons_with_several_images() {
+    let dir = folder(&["Aaron_Eckhart/Aaron_Eckhart_0001.jpg"]);
+    for (person, images) in [("Aaron_Peirsol", 4), ("George_W_Bush", 30), ("Zico", 3)] {
+        let place = dir.path().join(person);
+        std::fs::create_dir(&place).unwrap();
+        for number in 1..=images {
+            std::fs::write(place.join(format!("{person}_{number:04}.jpg")), b"").unwrap();
+        }
+    }
+    let config = config(dir.path());
+    assert!(refusal(&config).contains("identity `Aaron_Eckhart` has 1 image"));
+    let config = ImageFolder { min_images: 4, ..config };
+    let splits = open(&config).unwrap();
+    assert_eq!(splits.train.labels.names(), ["Aaron_Peirsol", "George_W_Bush"]);
+    assert!(splits.notes[0].contains("2 of 4 identities have fewer than 4 images"));
+    assert!(splits.notes[0].contains("(4 images)"), "{}", splits.notes[0]);
+}
+
+/// How long listing takes; run by hand.
+#[test]
+#[ignore = "a measurement: makes 200,000 files"]
+fn time_of_listing_200_000_files() {
+    let dir = tempfile::tempdir().unwrap();
+    for identity in 0..4000 {
+        fill(dir.path(), "", &[&format!("n{identity:06}")], 50);
+    }
+    for round in 0..3 {
+        let start = std::time::Instant::now();
+        let folder = scan::scan(dir.path()).unwrap();
+        println!("round {round}: {} images in {:?}", folder.images(), start.elapsed());
+        let start = std::time::Instant::now();
+        let splits = open(&config(dir.path())).unwrap();
+        println!("with the split: {} to train on in {:?}", splits.train.len(), start.elapsed());
+        let start = std::time::Instant::now();
+        splits.train.fingerprint().unwrap();
+        println!("fingerprint: {:?}", start.elapsed());
+    }
+}

@@ -2,9 +2,10 @@
 
 mod read;
 
-use super::image_folder::{Fractions, whole};
+use super::image_folder::Fractions;
 use super::order::permutation;
-use super::{Dataset, Item, LabelMap, OnCorrupt, Splits, first};
+use super::reading::whole;
+use super::{Dataset, Image, Item, LabelMap, OnCorrupt, Splits, first};
 use crate::config::DatasetPath;
 use crate::random::{Stream, rng};
 use crate::{Error, Result};
@@ -64,7 +65,9 @@ impl ImageText {
         };
         let captions = read(&place, path_column, caption_column)?;
         let of_image = by_image(captions, &place, &root)?;
-        let mut splits = divide(of_image, &root, fractions, seed)?;
+        let images = of_image.into_iter();
+        let images = images.map(|(image, texts)| (root.join(image).into(), texts)).collect();
+        let mut splits = divide(images, &root, fractions, seed)?;
         splits.on_corrupt = *on_corrupt;
         Ok(splits)
     }
@@ -98,8 +101,16 @@ fn by_image(captions: Vec<Caption>, file: &Path, root: &Path) -> Result<OfImage>
     .help("data.images is the folder that the paths are relative to"))
 }
 
-fn divide(of_image: OfImage, root: &Path, fractions: &Fractions, seed: u64) -> Result<Splits> {
-    let images: Vec<(PathBuf, Vec<String>)> = of_image.into_iter().collect();
+/// Divides images with their captions.
+///
+/// # Errors
+/// Fewer than two are left to train on.
+pub(super) fn divide(
+    images: Vec<(Image, Vec<String>)>,
+    root: &Path,
+    fractions: &Fractions,
+    seed: u64,
+) -> Result<Splits> {
     let count = images.len();
     let Fractions { train, validation, test } = *fractions;
     let size = |share: f64| (share * count as f64).round() as usize;
@@ -129,8 +140,11 @@ fn divide(of_image: OfImage, root: &Path, fractions: &Fractions, seed: u64) -> R
         test.1
     )];
     if !rest.is_empty() {
-        let names: Vec<String> =
-            rest.iter().map(|at| images[*at as usize].0.display().to_string()).collect();
+        let name = |at: &u32| {
+            let name = images[*at as usize].0.name();
+            name.strip_prefix(root).unwrap_or(&name).display().to_string()
+        };
+        let names: Vec<String> = rest.iter().map(name).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let unused = rest.len();
         notes.push(format!("{unused} images stay unused ({})", first(&names)));
@@ -141,7 +155,7 @@ fn divide(of_image: OfImage, root: &Path, fractions: &Fractions, seed: u64) -> R
 
 /// One item for each caption, and the number of images.
 fn part<'a>(
-    images: impl Iterator<Item = &'a (PathBuf, Vec<String>)>,
+    images: impl Iterator<Item = &'a (Image, Vec<String>)>,
     root: &Path,
 ) -> (Dataset, usize) {
     let labels = LabelMap::new(vec![LABEL.to_string()]);
@@ -150,7 +164,7 @@ fn part<'a>(
     for (image, texts) in images {
         count += 1;
         for text in texts {
-            set.items.push(Item { image: root.join(image).into(), label: 0 });
+            set.items.push(Item { image: image.clone(), label: 0 });
             set.captions.push(text.clone());
         }
     }

@@ -12,9 +12,11 @@ pub mod contact_sheet;
 mod container;
 mod dataset;
 pub(crate) mod decode;
+mod idx;
 mod image_folder;
 #[cfg(test)]
 mod image_folder_tests;
+mod image_glob;
 mod image_source;
 pub mod image_text;
 mod jpeg;
@@ -22,11 +24,17 @@ mod labels;
 mod loader;
 #[cfg(test)]
 mod loader_tests;
+mod merged;
+#[cfg(test)]
+mod mutated;
 mod order;
 #[cfg(test)]
 mod parity;
+mod pattern;
 pub(crate) mod pipeline;
 mod preprocess;
+mod reading;
+mod record_io;
 mod render;
 mod sample;
 pub mod sampler;
@@ -35,6 +43,7 @@ mod skipped;
 mod split;
 pub mod synthetic;
 mod synthetic_faces;
+mod webdataset;
 
 use std::path::{Path, PathBuf};
 
@@ -46,17 +55,23 @@ pub use celeba::CelebA;
 pub use container::{Container, InMemory, Stored, numbered};
 pub use dataset::{Dataset, Item, Splits};
 pub use decode::Fault;
+pub use idx::Idx;
 pub use image_folder::{Fractions, ImageFolder, Split};
+pub use image_glob::{Glob, NamedBy};
 pub use image_source::Image;
 pub use image_text::ImageText;
 pub use labels::LabelMap;
 pub use loader::{Batch, EpochIter, Loader, LoaderOptions};
+pub use merged::Merged;
 pub use preprocess::{Channels, Interpolation, Preprocess, PreprocessConfig, Resize};
+pub use reading::Division;
+pub use record_io::RecordIo;
 pub use render::Renderer;
 pub use sample::sample_evenly;
 pub use sampler::SamplerConfig;
 pub use skipped::{OnCorrupt, Skipped};
 pub use synthetic_faces::SyntheticFaces;
+pub use webdataset::{Labels, WebDataset};
 
 use crate::Result;
 
@@ -67,6 +82,11 @@ crate::config_family! {
         CelebA(CelebA) = "celeba",
         ImageText(ImageText) = "image_text",
         SyntheticFaces(SyntheticFaces) = "synthetic_faces",
+        RecordIo(RecordIo) = "record_io",
+        WebDataset(WebDataset) = "webdataset",
+        Idx(Idx) = "idx",
+        Glob(Glob) = "glob",
+        Merged(Merged) = "merged",
     }
 }
 
@@ -78,8 +98,8 @@ pub type Progress<'a> = dyn Fn(usize, usize) -> bool + Sync + 'a;
 /// `datasets` is `paths.datasets`; `progress` is called only while a data set is being made.
 ///
 /// # Errors
-/// Everything that is wrong with the data before an image is decoded: see [`ImageFolder::open`],
-/// [`CelebA::open`] and [`SyntheticFaces::open`].
+/// Everything that is wrong with the data before an image is decoded: see the `open` of each kind, such
+/// as [`ImageFolder::open`].
 pub fn open(
     config: &DataConfig,
     datasets: &Path,
@@ -91,10 +111,34 @@ pub fn open(
         DataConfig::CelebA(celeba) => celeba.open(datasets, seed),
         DataConfig::ImageText(pairs) => pairs.open(datasets, seed),
         DataConfig::SyntheticFaces(faces) => faces.open(datasets, seed, progress),
+        DataConfig::RecordIo(records) => records.open(datasets, seed),
+        DataConfig::WebDataset(shards) => shards.open(datasets, seed),
+        DataConfig::Idx(files) => files.open(datasets, seed),
+        DataConfig::Glob(glob) => glob.open(datasets, seed),
+        DataConfig::Merged(merged) => merged.open(datasets, seed, progress),
     }
 }
 
 impl DataConfig {
+    /// Whether its images have captions instead of identities.
+    pub fn has_captions(&self) -> bool {
+        match self {
+            DataConfig::ImageText(_) => true,
+            DataConfig::WebDataset(shards) => shards.has_captions(),
+            _ => false,
+        }
+    }
+
+    /// What is wrong between its keys: key and message, which goes on after the key's name.
+    pub fn validate(&self) -> Vec<(String, String)> {
+        match self {
+            DataConfig::WebDataset(shards) => shards.validate(),
+            DataConfig::Glob(glob) => glob.validate(),
+            DataConfig::Merged(merged) => merged.validate(),
+            _ => Vec::new(),
+        }
+    }
+
     /// The folder of the data set, whether it exists or not.
     pub fn root(&self, datasets: &Path) -> PathBuf {
         match self {
@@ -102,6 +146,11 @@ impl DataConfig {
             DataConfig::CelebA(celeba) => celeba.root.resolve(datasets),
             DataConfig::ImageText(pairs) => pairs.file.resolve(datasets),
             DataConfig::SyntheticFaces(faces) => faces.place(datasets),
+            DataConfig::RecordIo(records) => records.root.resolve(datasets),
+            DataConfig::WebDataset(shards) => shards.root.resolve(datasets),
+            DataConfig::Idx(files) => files.root.resolve(datasets),
+            DataConfig::Glob(glob) => glob.root.resolve(datasets),
+            DataConfig::Merged(merged) => merged.root(datasets),
         }
     }
 }

@@ -31,6 +31,8 @@ pub struct Folder {
     pub stray: usize,
     /// Folders inside identity folders, not read either.
     pub nested: usize,
+    /// Links with the name of an image that lead to no file.
+    pub dangling: usize,
 }
 
 /// Reads the names of all images below `root`; symbolic links are followed, hidden files and
@@ -50,12 +52,13 @@ pub fn scan(root: &Path) -> Result<Folder> {
     }
     folders.sort_unstable_by(|a, b| bytes(a).cmp(bytes(b)));
     let read = folders.par_iter().map(|folder| identity(folder)).collect::<Result<Vec<_>>>()?;
-    let nested = read.iter().map(|(_, nested)| nested).sum();
-    let identities: Vec<_> = read.into_iter().map(|(identity, _)| identity).collect();
+    let nested = read.iter().map(|(_, nested, _)| nested).sum();
+    let dangling = read.iter().map(|(_, _, dangling)| dangling).sum();
+    let identities: Vec<_> = read.into_iter().map(|(identity, ..)| identity).collect();
     if identities.iter().all(|identity| identity.images.is_empty()) {
         return Err(nothing(root, stray, identities.len(), nested));
     }
-    Ok(Folder { root: root.into(), identities, stray, nested })
+    Ok(Folder { root: root.into(), identities, stray, nested, dangling })
 }
 
 impl Folder {
@@ -94,6 +97,12 @@ impl Folder {
                 self.nested
             ));
         }
+        if self.dangling > 0 {
+            notes.push(format!(
+                "{root}: {} links named like images lead to no file and are not read",
+                self.dangling
+            ));
+        }
     }
 
     pub fn images(&self) -> usize {
@@ -124,22 +133,25 @@ pub fn dataset<'a>(
     Dataset { root: root.into(), items, labels, captions: Vec::new() }
 }
 
-fn identity(folder: &Path) -> Result<(Identity, usize)> {
+/// The images, and the numbers of folders and of dangling links beside them.
+fn identity(folder: &Path) -> Result<(Identity, usize, usize)> {
     let name = folder.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
         Error::input(format!("the folder name {} is not UTF-8", folder.display()))
             .help("rename it: the names of identities are stored in every checkpoint")
     })?;
-    let (mut images, mut nested) = (Vec::<OsString>::new(), 0);
+    let (mut images, mut nested, mut dangling) = (Vec::<OsString>::new(), 0, 0);
     for entry in entries(folder)? {
         if is_image(&entry) {
             images.push(entry.file_name());
         } else if is_folder(&entry) {
             nested += 1;
+        } else if is_dangling(&entry) {
+            dangling += 1;
         }
     }
     images.sort_unstable_by(|a, b| a.as_encoded_bytes().cmp(b.as_encoded_bytes()));
     let images = images.iter().map(|image| folder.join(image).into()).collect();
-    Ok((Identity { name: name.into(), images }, nested))
+    Ok((Identity { name: name.into(), images }, nested, dangling))
 }
 
 /// Everything in a folder but what is hidden (macOS leaves `._name.jpg` beside `name.jpg`).
@@ -167,6 +179,13 @@ fn is_image(entry: &DirEntry) -> bool {
             Ok(kind) => kind.is_file(),
             Err(_) => false,
         }
+}
+
+/// A link named like an image whose end is gone, or that leads to itself.
+fn is_dangling(entry: &DirEntry) -> bool {
+    has_image_extension(Path::new(&entry.file_name()))
+        && entry.file_type().is_ok_and(|kind| kind.is_symlink())
+        && !entry.path().exists()
 }
 
 /// By the name alone.
