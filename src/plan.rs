@@ -131,7 +131,13 @@ pub fn conflicts(experiment: &Experiment) -> Vec<(String, String)> {
 fn texts(experiment: &Experiment) -> Vec<(&'static str, String)> {
     let Experiment { data, text, loss, head, backbone, evaluate, .. } = experiment;
     let mut wrong = Vec::new();
-    let (has_captions, has_tower) = (matches!(data, DataConfig::ImageText(_)), text.features());
+    let has_captions = match data {
+        DataConfig::ImageText(_) => true,
+        // What is in a pack is seen when it is opened.
+        DataConfig::Pack(_) => loss.needs().text,
+        _ => false,
+    };
+    let has_tower = text.features();
     if loss.needs().text && !has_captions {
         let message = format!(
             "is \"{}\", which compares images with texts, and data.kind = \"{}\" has none: set \

@@ -16,12 +16,14 @@ mod image_folder;
 mod image_folder_tests;
 mod image_source;
 pub mod image_text;
+pub mod inspect;
 mod jpeg;
 mod labels;
 mod loader;
 #[cfg(test)]
 mod loader_tests;
 mod order;
+pub mod pack;
 #[cfg(test)]
 mod parity;
 pub(crate) mod pipeline;
@@ -48,6 +50,7 @@ pub use image_source::Image;
 pub use image_text::ImageText;
 pub use labels::LabelMap;
 pub use loader::{Batch, EpochIter, Loader, LoaderOptions};
+pub use pack::{Pack, PackFile};
 pub use preprocess::{Channels, Interpolation, Preprocess, PreprocessConfig, Resize};
 pub use render::Renderer;
 pub use sample::sample_evenly;
@@ -63,6 +66,7 @@ crate::config_family! {
         ImageFolder(ImageFolder) = "image_folder",
         CelebA(CelebA) = "celeba",
         ImageText(ImageText) = "image_text",
+        Pack(Pack) = "pack",
         SyntheticFaces(SyntheticFaces) = "synthetic_faces",
     }
 }
@@ -87,6 +91,7 @@ pub fn open(
         DataConfig::ImageFolder(folder) => folder.open(datasets, seed),
         DataConfig::CelebA(celeba) => celeba.open(datasets, seed),
         DataConfig::ImageText(pairs) => pairs.open(datasets, seed),
+        DataConfig::Pack(pack) => pack.open(datasets),
         DataConfig::SyntheticFaces(faces) => faces.open(datasets, seed, progress),
     }
 }
@@ -98,6 +103,7 @@ impl DataConfig {
             DataConfig::ImageFolder(folder) => folder.root.resolve(datasets),
             DataConfig::CelebA(celeba) => celeba.root.resolve(datasets),
             DataConfig::ImageText(pairs) => pairs.file.resolve(datasets),
+            DataConfig::Pack(pack) => pack.file.resolve(datasets),
             DataConfig::SyntheticFaces(faces) => faces.place(datasets),
         }
     }
