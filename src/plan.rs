@@ -143,7 +143,12 @@ pub fn conflicts(experiment: &Experiment) -> Vec<(String, String)> {
 fn texts(experiment: &Experiment) -> Vec<(&'static str, String)> {
     let Experiment { data, text, loss, head, backbone, evaluate, .. } = experiment;
     let mut wrong = Vec::new();
-    let (has_captions, has_tower) = (data.has_captions(), text.features());
+    let has_captions = match data {
+        // What is in a pack is seen when it is opened.
+        crate::data::DataConfig::Pack(_) => loss.needs().text,
+        other => other.has_captions(),
+    };
+    let has_tower = text.features();
     if loss.needs().text && !has_captions {
         let message = format!(
             "is \"{}\", which compares images with texts, and data.kind = \"{}\" has none: set \

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-pub use super::data_args::{AlignArgs, DataCommand, SynthArgs};
+pub use super::data_args::{AlignArgs, DataCommand, InspectArgs, PackArgs, SynthArgs, VerifyArgs};
 pub use super::model_args::{
     CompareArgs, EmbedArgs, EvalArgs, ExportArgs, ModelArgs, SearchArgs, SubmitArgs,
 };
@@ -124,7 +124,7 @@ pub enum Command {
         #[command(subcommand)]
         command: Option<WeightsCommand>,
     },
-    /// Makes data sets.
+    /// Makes, inspects, verifies and packs data sets.
     #[command(subcommand)]
     Data(DataCommand),
     /// Measures throughput.

@@ -1,7 +1,9 @@
 //! The command line of what makes data sets.
 
+use super::args::Settings;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 #[derive(Debug, Subcommand)]
 pub enum DataCommand {
@@ -14,6 +16,12 @@ pub enum DataCommand {
     },
     /// Rotates, scales and cuts faces so that eyes, nose and mouth lie where ArcFace has them.
     Align(AlignArgs),
+    /// Says what data holds: counts, sizes, formats, broken images, duplicates; draws samples.
+    Inspect(InspectArgs),
+    /// Checks that data is whole and, of a run, what the run was trained on.
+    Verify(VerifyArgs),
+    /// Makes one memory-mapped file of any data, to train from with data.kind = "pack".
+    Pack(PackArgs),
 }
 
 #[derive(Debug, Args)]
@@ -32,6 +40,70 @@ pub struct AlignArgs {
     /// Writes JPEG files of this quality instead of PNG.
     #[arg(long, value_name = "QUALITY", value_parser = clap::value_parser!(u8).range(1..=100))]
     pub jpeg: Option<u8>,
+}
+
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// A folder of identities, an experiment file, a run's folder or a pack.
+    #[arg(value_name = "ROOT|EXPERIMENT")]
+    pub source: PathBuf,
+    /// Also writes inspect.json, identities.png and samples.png to this folder.
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Decodes every image to find the broken ones, instead of reading headers.
+    #[arg(long)]
+    pub decode: bool,
+    /// JSON, with every duplicate and broken image.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// An experiment file, a run's folder, a pack or a folder of identities.
+    #[arg(value_name = "EXPERIMENT|RUN_DIR|PACK")]
+    pub source: PathBuf,
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+#[derive(Debug, Args)]
+pub struct PackArgs {
+    /// An experiment file, or a folder of identities.
+    #[arg(value_name = "EXPERIMENT|FOLDER")]
+    pub source: PathBuf,
+    /// The file to write.
+    #[arg(long, value_name = "FILE.pack")]
+    pub output: PathBuf,
+    /// Stores pixels at the network's input size, as [preprocess] of the experiment says.
+    #[arg(long)]
+    pub decoded: bool,
+    /// Height and width of those pixels, instead of the experiment's.
+    #[arg(long, value_name = "HEIGHTxWIDTH", requires = "decoded")]
+    pub size: Option<Size>,
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// `112x96`: height and width.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    pub height: usize,
+    pub width: usize,
+}
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split_once('x').map(|(height, width)| (height.parse(), width.parse()));
+        match parts {
+            Some((Ok(height), Ok(width))) => Ok(Size { height, width }),
+            _ => Err("expected a height and a width, such as 112x96".into()),
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -7,12 +7,15 @@ mod celeba;
 mod check;
 mod compare;
 mod data_args;
+mod data_source;
 mod embed;
 mod eval;
 pub mod explain;
 mod export;
 pub(crate) mod images;
+mod inspect;
 mod model_args;
+mod pack;
 pub mod parts;
 mod plot;
 pub mod progress;
@@ -25,6 +28,7 @@ mod sweep;
 mod sweep_args;
 mod sync;
 mod synth;
+mod verify;
 mod weights;
 
 use crate::config::{Experiment, Field, Loaded, Request, families, load};
@@ -116,6 +120,9 @@ fn dispatch(cli: Cli) -> Result<()> {
         Some(Command::Data(DataCommand::Synth(options))) => synth::synth(&options, verbosity),
         Some(Command::Data(DataCommand::Align(options))) => align::faces(&options, verbosity),
         Some(Command::Data(DataCommand::CelebaIdentities { root })) => celeba::identities(&root),
+        Some(Command::Data(DataCommand::Inspect(options))) => inspect::inspect(&options, verbosity),
+        Some(Command::Data(DataCommand::Verify(options))) => verify::verify(&options, verbosity),
+        Some(Command::Data(DataCommand::Pack(options))) => pack::pack(&options, verbosity),
         Some(Command::Bench(BenchCommand::Step(options))) => bench::step(&options),
         Some(Command::Bench(BenchCommand::Loss(options))) => bench::loss(&options),
         Some(Command::Bench(BenchCommand::Topk(options))) => bench::topk(&options),

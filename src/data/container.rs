@@ -1,6 +1,7 @@
 //! Files that hold many images.
 
 use super::decode::Fault;
+use super::pack::Decoded;
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,6 +24,12 @@ pub trait Container: Debug + Send + Sync {
     /// # Errors
     /// Those of reading a file.
     fn read<'a>(&'a self, number: u32, scratch: &'a mut Vec<u8>) -> Result<Stored<'a>, Fault>;
+
+    /// What the images were decoded and resized for, where that was done before: they are of use for
+    /// nothing else.
+    fn decoded(&self) -> Option<&Decoded> {
+        None
+    }
 }
 
 /// What a container holds of an image.

@@ -1,11 +1,13 @@
 //! What every data source ends up as: a list of labelled image files.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::{Image, LabelMap, OnCorrupt};
+use super::{Image, LabelMap, OnCorrupt, Preprocess};
 use crate::checkpoint::durable::hex;
 use crate::{Error, Result};
 
@@ -79,8 +81,44 @@ impl Dataset {
         Ok(line)
     }
 
-    fn relative<'a>(&self, path: &'a Path) -> &'a Path {
+    /// A name as the fingerprint has it: below the root.
+    pub(super) fn relative<'a>(&self, path: &'a Path) -> &'a Path {
         path.strip_prefix(&self.root).unwrap_or(path)
+    }
+
+    /// The items that bring an image which the item before has not: an image with several captions
+    /// is several items in a row.
+    pub(crate) fn distinct(&self) -> Vec<u32> {
+        let new = |at: &usize| {
+            let same = !self.captions.is_empty() && *at > 0;
+            !(same && self.items[*at].image == self.items[at - 1].image)
+        };
+        (0..self.len()).filter(new).map(|at| at as u32).collect()
+    }
+
+    /// Whether the images may be brought to the network's input as `to` says.
+    ///
+    /// # Errors
+    /// They were decoded and resized for another input, with the keys that differ.
+    pub fn fits(&self, to: &Preprocess) -> Result<()> {
+        let mut seen = std::ptr::null();
+        for item in &self.items {
+            let Image::Member { container, number: _ } = &item.image else { continue };
+            let this = Arc::as_ptr(container).cast::<()>();
+            if this != std::mem::replace(&mut seen, this)
+                && let Some(difference) = container.decoded().and_then(|of| of.difference(to))
+            {
+                return Err(Error::input(format!(
+                    "the images in {} were decoded and resized for another input: {difference}",
+                    self.root.display()
+                ))
+                .help(
+                    "set these keys as the pack has them, or make another with `run data pack`; \
+                     without --decoded it serves every input",
+                ));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -97,6 +135,36 @@ pub struct Splits {
     pub on_corrupt: OnCorrupt,
     /// What a user should know about how the parts came about, one sentence each.
     pub notes: Vec<String>,
+}
+
+impl Splits {
+    /// Those that there are, under the names that `run.json` has for them.
+    pub fn parts(&self) -> impl Iterator<Item = (&'static str, &Dataset)> {
+        let Self { train, validation, test, unseen, on_corrupt: _, notes: _ } = self;
+        let parts = [
+            ("train", Some(train)),
+            ("validation", validation.as_ref()),
+            ("test", test.as_ref()),
+            ("unseen", unseen.as_ref()),
+        ];
+        parts.into_iter().filter_map(|(name, set)| Some((name, set?)))
+    }
+
+    /// [`Dataset::fingerprint`] of each part.
+    ///
+    /// # Errors
+    /// A file that is no longer there.
+    pub fn fingerprints(&self) -> Result<BTreeMap<String, String>> {
+        self.parts().map(|(name, set)| Ok((name.to_string(), set.fingerprint()?))).collect()
+    }
+
+    /// [`Dataset::fits`] of each part.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn fits(&self, to: &Preprocess) -> Result<()> {
+        self.parts().try_for_each(|(_, set)| set.fits(to))
+    }
 }
 
 #[cfg(test)]

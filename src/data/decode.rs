@@ -13,7 +13,7 @@ use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 /// More than any camera's image of a face; a decompression bomb claims more.
-const MAX_PIXELS: u64 = 100_000_000;
+pub(super) const MAX_PIXELS: u64 = 100_000_000;
 /// Bytes a decoder may allocate besides the image itself.
 const MAX_ALLOCATION: u64 = 1 << 30;
 pub(super) const MAX_FILE: u64 = 1 << 28;
@@ -170,7 +170,7 @@ fn on_black(image: DynamicImage) -> image::RgbImage {
 
 /// The JPEG decoder fills what is missing with grey instead of failing. A whole file has an
 /// end-of-image marker after its last start of scan (an embedded thumbnail's comes before).
-fn is_truncated_jpeg(bytes: &[u8]) -> bool {
+pub(super) fn is_truncated_jpeg(bytes: &[u8]) -> bool {
     if !bytes.starts_with(&[0xff, 0xd8]) {
         return false;
     }

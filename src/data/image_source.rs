@@ -1,6 +1,7 @@
 //! An image before it is decoded.
 
-use super::Container;
+use super::decode::{self, Fault};
+use super::{Container, Stored};
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -44,6 +45,20 @@ impl Image {
         match self {
             Image::File(path) => Ok(std::fs::metadata(path)?.len()),
             Image::Member { container, number } => container.size(*number),
+        }
+    }
+
+    /// What is stored, in the container's memory or read into `scratch`, whose capacity is kept.
+    ///
+    /// # Errors
+    /// Those of reading a file.
+    pub fn read<'a>(&'a self, scratch: &'a mut Vec<u8>) -> Result<Stored<'a>, Fault> {
+        match self {
+            Image::File(path) => {
+                decode::read(path, scratch)?;
+                Ok(Stored::Encoded(scratch))
+            }
+            Image::Member { container, number } => container.read(*number, scratch),
         }
     }
 }

@@ -69,8 +69,8 @@ pub struct Loader {
 
 impl Loader {
     /// # Errors
-    /// No image at all, a batch size of 0, `drop_last` with fewer images than one batch, or data
-    /// that the sampler can't work with.
+    /// No image at all, a batch size of 0, `drop_last` with fewer images than one batch, images that
+    /// were decoded for another input, or data that the sampler can't work with.
     pub fn new(
         dataset: Arc<Dataset>,
         preprocess: Preprocess,
@@ -84,6 +84,7 @@ impl Loader {
         if options.batch_size == 0 {
             return Err(Error::input("the batch size is 0").help("set it to 1 or more"));
         }
+        dataset.fits(&preprocess)?;
         let pairs = options.sampler.as_ref().is_some_and(supports_pairs);
         if options.drop_last && count < options.batch_size && !pairs {
             return Err(Error::input(format!(

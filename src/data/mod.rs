@@ -19,6 +19,7 @@ mod image_folder_tests;
 mod image_glob;
 mod image_source;
 pub mod image_text;
+pub mod inspect;
 mod jpeg;
 mod labels;
 mod loader;
@@ -28,6 +29,7 @@ mod merged;
 #[cfg(test)]
 mod mutated;
 mod order;
+pub mod pack;
 #[cfg(test)]
 mod parity;
 mod pattern;
@@ -63,6 +65,7 @@ pub use image_text::ImageText;
 pub use labels::LabelMap;
 pub use loader::{Batch, EpochIter, Loader, LoaderOptions};
 pub use merged::Merged;
+pub use pack::{Pack, PackFile};
 pub use preprocess::{Channels, Interpolation, Preprocess, PreprocessConfig, Resize};
 pub use reading::Division;
 pub use record_io::RecordIo;
@@ -81,6 +84,7 @@ crate::config_family! {
         ImageFolder(ImageFolder) = "image_folder",
         CelebA(CelebA) = "celeba",
         ImageText(ImageText) = "image_text",
+        Pack(Pack) = "pack",
         SyntheticFaces(SyntheticFaces) = "synthetic_faces",
         RecordIo(RecordIo) = "record_io",
         WebDataset(WebDataset) = "webdataset",
@@ -110,6 +114,7 @@ pub fn open(
         DataConfig::ImageFolder(folder) => folder.open(datasets, seed),
         DataConfig::CelebA(celeba) => celeba.open(datasets, seed),
         DataConfig::ImageText(pairs) => pairs.open(datasets, seed),
+        DataConfig::Pack(pack) => pack.open(datasets),
         DataConfig::SyntheticFaces(faces) => faces.open(datasets, seed, progress),
         DataConfig::RecordIo(records) => records.open(datasets, seed),
         DataConfig::WebDataset(shards) => shards.open(datasets, seed),
@@ -145,6 +150,7 @@ impl DataConfig {
             DataConfig::ImageFolder(folder) => folder.root.resolve(datasets),
             DataConfig::CelebA(celeba) => celeba.root.resolve(datasets),
             DataConfig::ImageText(pairs) => pairs.file.resolve(datasets),
+            DataConfig::Pack(pack) => pack.file.resolve(datasets),
             DataConfig::SyntheticFaces(faces) => faces.place(datasets),
             DataConfig::RecordIo(records) => records.root.resolve(datasets),
             DataConfig::WebDataset(shards) => shards.root.resolve(datasets),

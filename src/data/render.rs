@@ -25,25 +25,39 @@ impl Renderer {
         out: &mut [u8],
     ) -> Result<(), Fault> {
         let Self { file, decoded, scaler, scratch } = self;
-        let stored = match image {
-            Image::File(path) => {
-                decode::read(path, file)?;
-                Stored::Encoded(file)
-            }
-            Image::Member { container, number } => container.read(*number, file)?,
-        };
-        let source = match stored {
-            Stored::Encoded(bytes) => {
-                decode::decode(bytes, decoded).map_err(Fault::Broken)?;
-                decoded.view()
-            }
-            Stored::Pixels { width, height, rgb } => View { width, height, pixels: rgb },
-        };
-        let scaled = match &draw.crop {
-            Some(crop) => scaler.scale_part(source, crop.part(source.width, source.height), to),
-            None => scaler.scale(source, to),
-        };
+        let scaled = scale(image, to, draw, file, decoded, scaler)?;
         draw.apply(scaled, to.height, to.width, scratch, out);
         Ok(())
     }
+
+    /// An image at the input size, `height x width x 3`, before anything random.
+    pub(super) fn scaled<'a>(
+        &'a mut self,
+        image: &'a Image,
+        to: &Preprocess,
+    ) -> Result<&'a [u8], Fault> {
+        scale(image, to, &Draw::NONE, &mut self.file, &mut self.decoded, &mut self.scaler)
+    }
+}
+
+/// With the crop of `draw`, which resamples the image once together with its way to the input size.
+fn scale<'a>(
+    image: &'a Image,
+    to: &Preprocess,
+    draw: &Draw,
+    file: &'a mut Vec<u8>,
+    decoded: &'a mut Rgb,
+    scaler: &'a mut Scaler,
+) -> Result<&'a [u8], Fault> {
+    let source = match image.read(file)? {
+        Stored::Encoded(bytes) => {
+            decode::decode(bytes, decoded).map_err(Fault::Broken)?;
+            decoded.view()
+        }
+        Stored::Pixels { width, height, rgb } => View { width, height, pixels: rgb },
+    };
+    Ok(match &draw.crop {
+        Some(crop) => scaler.scale_part(source, crop.part(source.width, source.height), to),
+        None => scaler.scale(source, to),
+    })
 }

@@ -88,7 +88,7 @@ pub struct RunInfo {
     pub device: String,
     pub threads: usize,
     pub seed: u64,
-    /// By part of the data: `train`, `validation`, `unseen`.
+    /// The fingerprint of each part of the data: `train`, `validation`, `test`, `unseen`.
     pub data: BTreeMap<String, String>,
     /// Trainable parameters.
     pub parameters: u64,

@@ -46,11 +46,8 @@ pub fn prepare(
     stop: &StopFlag,
 ) -> Result<Prepared> {
     let experiment = &plan.experiment;
-    let mut splits = open_data(plan, verbosity, stop)?;
+    let splits = open_splits(plan, verbosity, stop)?;
     let mut notes = splits.notes.clone();
-    if experiment.loss.needs().pairs {
-        notes.extend(keep_pairs(&mut splits));
-    }
     let said = experiment.sampler.check(&splits.train, experiment.train.batch_size);
     notes.extend(said.map_err(|no| plan.error(no.key, no.message, &no.help))?);
     let (evaluation, said) = evaluation(plan, Some(&splits), verbosity, absent)?;
@@ -65,6 +62,19 @@ pub fn prepare(
     Ok(Prepared { splits, evaluation, notes })
 }
 
+/// The data as a run trains on it and records it in `run.json`.
+///
+/// # Errors
+/// Those of [`data::open`], and images that were decoded for another input.
+pub fn open_splits(plan: &Plan, verbosity: Verbosity, stop: &StopFlag) -> Result<Splits> {
+    let mut splits = open_data(plan, verbosity, stop)?;
+    if plan.experiment.loss.needs().pairs {
+        let note = keep_pairs(&mut splits);
+        splits.notes.extend(note);
+    }
+    Ok(splits)
+}
+
 fn open_data(plan: &Plan, verbosity: Verbosity, stop: &StopFlag) -> Result<Splits> {
     let experiment = &plan.experiment;
     let counter = Counter::new("drawing faces", verbosity == Verbosity::Quiet);
@@ -74,6 +84,16 @@ fn open_data(plan: &Plan, verbosity: Verbosity, stop: &StopFlag) -> Result<Split
         !stop.is_set()
     })?;
     counter.finish();
+    let has_captions = !splits.train.captions.is_empty();
+    if has_captions != experiment.loss.needs().text {
+        let (kind, holds) = (experiment.loss.kind(), if has_captions { "" } else { "no " });
+        let message =
+            format!("`loss.kind` = \"{kind}\" does not fit the data, which has {holds}captions");
+        let help =
+            "images with captions are for loss.kind = \"clip\" or \"siglip\", and only they are";
+        return Err(plan.error("loss.kind", message, help));
+    }
+    splits.fits(&experiment.preprocess.build())?;
     Ok(splits)
 }
 

@@ -5,7 +5,9 @@ use super::build::{Opened, build};
 use super::evaluation::Evaluation;
 use super::finetune::Finetune;
 use super::model::Model;
-pub use super::prepare::{prepare, prepare_evaluation, set_up_torch, wandb_settings, workers};
+pub use super::prepare::{
+    open_splits, prepare, prepare_evaluation, set_up_torch, wandb_settings, workers,
+};
 use super::pretrained;
 use super::signals::StopFlag;
 use super::start::{Continue, Start, policy};
@@ -153,7 +155,7 @@ impl Session {
             device: device::describe(plan.device),
             threads: tch::get_num_threads() as usize,
             seed: plan.experiment.seed,
-            data: fingerprints(&prepared.splits)?,
+            data: prepared.splits.fingerprints()?,
             ..info
         };
         info.parent = parent.or(info.parent);
@@ -309,17 +311,6 @@ fn overrides(sets: &[String]) -> String {
         false => format!(" --set '{}'", set.replace('\'', r"'\''")),
     };
     sets.iter().map(quoted).collect()
-}
-
-fn fingerprints(splits: &Splits) -> Result<std::collections::BTreeMap<String, String>> {
-    let parts = [
-        ("train", Some(&splits.train)),
-        ("validation", splits.validation.as_ref()),
-        ("test", splits.test.as_ref()),
-        ("unseen", splits.unseen.as_ref()),
-    ];
-    let named = parts.into_iter().filter_map(|(name, set)| Some((name.to_string(), set?)));
-    named.map(|(name, set)| Ok((name, set.fingerprint()?))).collect()
 }
 
 /// The checkpoint to use afterwards: of least loss, else the last.
