@@ -264,3 +264,23 @@ fn what_does_not_fit_together_is_refused() {
     .exits(2)
     .says(&["this model embeds no captions", "text.kind"]);
 }
+
+/// A pack keeps the captions, and says when they don't fit the loss.
+#[test]
+fn a_pack_of_pairs_trains_alike() {
+    let tiny = pairs();
+    let run = train(&tiny, "run", &["--set", "train.epochs=1"]);
+    let said = tiny.succeed(&["data", "pack", "pairs.toml", "--output", "pairs.pack"]);
+    assert!(said.contains("72 images"), "{said}");
+    let said = tiny.succeed(&["data", "inspect", "pairs.pack"]);
+    assert!(said.contains("50 images with 100 captions"), "{said}");
+    std::fs::remove_dir_all(tiny.path("pairs")).unwrap();
+    let (head, tail) = (PAIRS.find("[data]").unwrap(), PAIRS.find("[preprocess]").unwrap());
+    let data = "[data]\nkind = \"pack\"\nfile = \"pairs.pack\"\n";
+    tiny.write("pairs.toml", &format!("{}{data}{}", &PAIRS[..head], &PAIRS[tail..]));
+    let packed = train(&tiny, "packed", &["--set", "train.epochs=1"]);
+    let losses = |run: &PathBuf| column(&run.join("steps.csv"), "loss");
+    assert_eq!(losses(&run), losses(&packed));
+    tiny.write("faces.toml", &format!("base = \"tiny.toml\"\n{data}"));
+    tiny.run(&["check", "faces.toml"]).exits(2).says(&["loss.kind", "has captions"]);
+}

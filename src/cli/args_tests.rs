@@ -57,6 +57,11 @@ fn commands() {
     let cli = parse("run data synth out --seed 4").unwrap();
     let Some(Command::Data(DataCommand::Synth(args))) = cli.command else { panic!() };
     assert_eq!(args.seed, 4);
+    let cli = parse("run data pack x.toml --output x.pack --decoded --size 112x96").unwrap();
+    let Some(Command::Data(DataCommand::Pack(args))) = cli.command else { panic!() };
+    assert_eq!(args.size.map(|size| (size.height, size.width)), Some((112, 96)));
+    assert!(parse("run data pack x.toml --output x.pack --size 112x96").is_err());
+    assert!(parse("run data pack x.toml --output x.pack --decoded --size 112").is_err());
     let cli = parse("run explain lr x.toml --set lr=1 -v").unwrap();
     assert!(matches!(cli.command, Some(Command::Explain { .. })) && cli.verbose);
     assert!(parse("run check").is_err());

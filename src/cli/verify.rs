@@ -90,11 +90,12 @@ fn fingerprints(
     found: &mut Findings,
 ) -> Result<()> {
     let now = splits.fingerprints()?;
+    let now_of = splits.parts().map(|(part, _)| (part, &now[part]));
     let Some((who, recorded)) = recorded else {
-        now.iter().for_each(|(part, print)| found.line(part, print));
+        now_of.for_each(|(part, print)| found.line(part, print));
         return Ok(());
     };
-    for (part, print) in &now {
+    for (part, print) in now_of {
         match recorded.get(part) {
             Some(then) if then == print => {
                 found.line(part, &format!("{print}, as {who} recorded"));

@@ -37,14 +37,25 @@ pub struct Bin {
     pub identities: usize,
 }
 
-/// Bins of one width, 1, 2 or 5 times a power of ten, from the smallest count to the largest.
+/// Bins from the smallest count to the largest, all of one width.
 pub fn histogram(counts: &[usize]) -> Vec<Bin> {
-    let (Some(&least), Some(&most)) = (counts.iter().min(), counts.iter().max()) else {
+    bins(counts, width(counts.iter().copied(), ROWS))
+}
+
+/// A width, 1, 2 or 5 times a power of ten, with which the counts have at most `most_bins`.
+pub fn width(counts: impl Iterator<Item = usize> + Clone, most_bins: usize) -> usize {
+    let least = counts.clone().min().unwrap_or(0);
+    let most = counts.max().unwrap_or(0);
+    let mut widths = (0..).flat_map(|power| [1, 2, 5].map(|n| n * 10usize.pow(power)));
+    let fits = |width: &usize| most / width - least / width < most_bins;
+    widths.find(fits).expect("a width holds everything")
+}
+
+/// Bins of `width` from the smallest count to the largest.
+pub fn bins(counts: &[usize], width: usize) -> Vec<Bin> {
+    let (Some(least), Some(most)) = (counts.iter().min(), counts.iter().max()) else {
         return Vec::new();
     };
-    let fits = |width: usize| most / width - least / width < ROWS;
-    let widths = (0..).flat_map(|power| [1, 2, 5].map(|n| n * 10usize.pow(power)));
-    let width = widths.into_iter().find(|width| fits(*width)).expect("a width holds everything");
     let mut bins: Vec<Bin> = (least / width..=most / width)
         .map(|n| Bin { from: n * width, to: (n + 1) * width - 1, identities: 0 })
         .collect();

@@ -62,8 +62,13 @@ pub struct Part {
     pub captions: usize,
     /// Identities with an image in this part.
     pub identities: usize,
+    /// Those of them that are trained on: all in a closed-set test.
+    pub trained_on: usize,
     pub images_per_identity: Option<Spread>,
     pub histogram: Vec<Bin>,
+    /// Images of each identity that has some.
+    #[serde(skip)]
+    pub counts: Vec<usize>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -98,7 +103,10 @@ pub fn inspect(splits: &Splits, depth: Depth, progress: &Progress<'_>) -> Result
     }
     let mut report = summary(looks.iter().flatten());
     report.decoded = depth == Depth::Decode;
-    report.parts = sets.iter().zip(&wanted).map(|((name, set), w)| part(name, set, w)).collect();
+    let part = |((name, set), images): (&(&'static str, &Dataset), &Vec<u32>)| {
+        part(name, set, images.len(), &splits.train)
+    };
+    report.parts = sets.iter().zip(&wanted).map(part).collect();
     report.notes.clone_from(&splits.notes);
     let mut hashes = Vec::with_capacity(total);
     for (n, (name, set)) in sets.iter().enumerate() {
@@ -168,19 +176,28 @@ fn summary<'a>(looks: impl Iterator<Item = &'a Look>) -> Report {
     }
 }
 
-fn part(name: &'static str, set: &Dataset, images: &[u32]) -> Part {
-    let mut counts = set.images_per_identity();
-    counts.retain(|count| *count > 0);
-    if !set.captions.is_empty() {
-        counts.clear();
+fn part(name: &'static str, set: &Dataset, images: usize, train: &Dataset) -> Part {
+    let mut counts = Vec::new();
+    let mut trained_on = 0;
+    if set.captions.is_empty() {
+        let trained = train.images_per_identity();
+        for (identity, count) in set.labels.names().iter().zip(set.images_per_identity()) {
+            if count > 0 {
+                counts.push(count);
+                let label = train.labels.label(identity);
+                trained_on += usize::from(label.is_some_and(|label| trained[label as usize] > 0));
+            }
+        }
     }
     Part {
         name,
-        images: images.len(),
+        images,
         captions: set.captions.len(),
         identities: counts.len(),
+        trained_on,
         images_per_identity: Spread::of(counts.iter().map(|count| *count as u64)),
         histogram: histogram::histogram(&counts),
+        counts,
     }
 }
 

@@ -1,17 +1,27 @@
 //! The histogram of images per identity, as a chart.
 
+use super::histogram::{bins, width};
 use super::{Bin, Part};
 use crate::plot::{LineChart, Series, Style};
 
-/// Identities over the number of their images, for each part that has identities; none where no part has.
+/// Bars, at most.
+const BARS: usize = 60;
+
+/// Identities over the number of their images, for each part that has identities; none where no part
+/// has. All bars have one width; the last line has gaps that show one below.
 pub fn images_per_identity(title: String, parts: &[Part]) -> Option<LineChart> {
-    let with = parts.iter().filter(|part| !part.histogram.is_empty());
-    let series: Vec<Series> = with
-        .map(|part| {
-            let name = format!("{} ({} identities)", part.name, part.identities);
-            Series::line(name, outline(&part.histogram)).style(Style::Filled)
-        })
-        .collect();
+    let with: Vec<&Part> = parts.iter().filter(|part| !part.counts.is_empty()).collect();
+    let width = width(with.iter().flat_map(|part| part.counts.iter().copied()), BARS);
+    let style = |n: usize| match n {
+        0 => Style::Filled,
+        1 => Style::Line,
+        _ => Style::Dashed,
+    };
+    let series = with.iter().enumerate().map(|(n, part)| {
+        let name = format!("{} ({} identities)", part.name, part.identities);
+        Series::line(name, outline(&bins(&part.counts, width))).style(style(n))
+    });
+    let series: Vec<Series> = series.collect();
     let points = || series.iter().flat_map(|series| &series.points);
     let highest = points().map(|point| point.1).fold(0.0, f64::max);
     let right = points().map(|point| point.0).fold(0.0, f64::max);

@@ -52,7 +52,10 @@ fn a_sound_folder() {
     let [case] = report.warnings.as_slice() else { panic!("{:?}", report.warnings) };
     assert!(case.contains("Ann / ann"), "{case}");
     let shown = text("folder", &report);
-    assert!(shown.contains("3 images of 1 identities, 3 / 3 / 3 each"), "{shown}");
+    assert!(
+        shown.contains("3 images of 1 identities, none of them trained on; 3 / 3 / 3 each"),
+        "{shown}"
+    );
     assert!(shown.contains("duplicates  none"), "{shown}");
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["formats"]["PNG"], 9);

@@ -67,9 +67,18 @@ pub fn text(what: &str, report: &Report) -> String {
 }
 
 fn of_part(part: &Part) -> String {
-    let Part { images, captions, identities, images_per_identity, .. } = part;
+    let Part { images, captions, identities, trained_on, images_per_identity, .. } = part;
+    let trained = match *trained_on {
+        _ if part.name == "train" => String::new(),
+        0 => ", none of them trained on".into(),
+        n if n == *identities => ", all of them trained on".into(),
+        n => format!(", {n} of them trained on"),
+    };
     match images_per_identity {
-        Some(per) => format!("{images} images of {identities} identities, {} each", spread(per)),
+        Some(per) => {
+            let per = spread(per);
+            format!("{images} images of {identities} identities{trained}; {per} each")
+        }
         None if *captions > 0 => format!("{images} images with {captions} captions"),
         None => format!("{images} images"),
     }
