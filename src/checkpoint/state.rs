@@ -91,6 +91,9 @@ pub struct Partial {
     /// Seconds of training.
     #[serde(deserialize_with = "number")]
     pub seconds: f64,
+    /// Seconds of the loader by stage, as the columns of `epochs.csv` are called.
+    #[serde(default)]
+    pub loading: BTreeMap<String, f64>,
 }
 
 /// Identity names in label order, with the fingerprint of the list.
@@ -134,7 +137,7 @@ impl From<Fault> for Error {
 /// Fields that differ between two runs that learnt the same.
 const NOT_LEARNT: [&str; 5] = ["arcrun", "run", "config", "files", "created"];
 /// Likewise, inside a row of the history and the partial sums.
-const TIMINGS: [&str; 2] = ["seconds", "images_per_second"];
+const TIMINGS: [&str; 3] = ["seconds", "images_per_second", "loading"];
 const CHECKSUM: &str = "sha256";
 
 impl State {
@@ -152,6 +155,9 @@ impl State {
         let rows = root.get_mut("history").and_then(Value::as_array_mut).into_iter().flatten();
         for row in rows.filter_map(Value::as_object_mut) {
             TIMINGS.iter().for_each(|key| drop(row.remove(*key)));
+            if let Some(extras) = row.get_mut("extras").and_then(Value::as_object_mut) {
+                extras.retain(|name, _| !name.starts_with("loader_"));
+            }
         }
         if let Some(partial) = root.get_mut("partial").and_then(Value::as_object_mut) {
             TIMINGS.iter().for_each(|key| drop(partial.remove(*key)));
@@ -236,6 +242,7 @@ pub(crate) mod tests {
                 correct: 5,
                 seen: 9,
                 seconds: 1.5,
+                loading: BTreeMap::new(),
             },
             history: vec![EpochRow { epoch: 3, train_loss: 1.0 / 3.0, ..EpochRow::default() }],
             labels: Labels { names: vec!["Zoë".into()], fingerprint: "f".into() },

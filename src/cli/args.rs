@@ -221,6 +221,8 @@ pub enum BenchCommand {
     Loss(BenchStepArgs),
     /// Queries/s of the exact search on random embeddings.
     Topk(BenchTopkArgs),
+    /// Batches of the experiment's training images, without a network: images/s and where the time goes.
+    Loader(BenchLoaderArgs),
 }
 
 #[derive(Debug, Args)]
@@ -264,6 +266,19 @@ impl From<MetricArg> for crate::retrieval::Metric {
             MetricArg::Euclidean => Self::Euclidean,
         }
     }
+}
+
+#[derive(Debug, Args)]
+pub struct BenchLoaderArgs {
+    pub experiment: PathBuf,
+    /// Epochs that are measured; one more goes before them.
+    #[arg(long, default_value_t = 3)]
+    pub epochs: usize,
+    /// One line of JSON.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub settings: Settings,
 }
 
 #[derive(Debug, Args)]

@@ -238,7 +238,7 @@ pub fn topk(args: &BenchTopkArgs) -> Result<()> {
 }
 
 /// A figure of this process's memory, MB; None where the system does not tell.
-fn memory(key: &str) -> Option<f64> {
+pub(super) fn memory(key: &str) -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with(key))?;
     let kilobytes: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
@@ -261,7 +261,7 @@ fn lap(device: Device, begun: Instant) -> f64 {
     begun.elapsed().as_secs_f64()
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.len() % 2 {

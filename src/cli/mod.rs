@@ -3,6 +3,7 @@
 pub mod align;
 mod args;
 mod bench;
+mod bench_loader;
 mod celeba;
 mod check;
 mod compare;
@@ -126,6 +127,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         Some(Command::Bench(BenchCommand::Step(options))) => bench::step(&options),
         Some(Command::Bench(BenchCommand::Loss(options))) => bench::loss(&options),
         Some(Command::Bench(BenchCommand::Topk(options))) => bench::topk(&options),
+        Some(Command::Bench(BenchCommand::Loader(options))) => bench_loader::loader(&options),
     }
 }
 

@@ -87,15 +87,29 @@ pub fn read(path: &Path, bytes: &mut Vec<u8>) -> Result<(), Fault> {
 
 /// Decodes `bytes` into `image`. The error says why it can't be done.
 pub fn decode(bytes: &[u8], image: &mut Rgb) -> Result<(), String> {
+    decode_reduced(bytes, image, &|_, _| 1.0)
+}
+
+/// [`decode`], of JPEG files at a half, a quarter or an eighth of their sides where `needed` (of width
+/// and height, upright) is not more.
+pub fn decode_reduced(
+    bytes: &[u8],
+    image: &mut Rgb,
+    needed: &dyn Fn(usize, usize) -> f64,
+) -> Result<(), String> {
     if image.pixels.capacity() > MAX_KEPT {
         image.pixels = Vec::new();
     }
     // A decoder that panics on a malformed file has found a broken file, not a broken program.
-    catch_unwind(AssertUnwindSafe(|| decode_guarded(bytes, image)))
+    catch_unwind(AssertUnwindSafe(|| decode_guarded(bytes, image, needed)))
         .unwrap_or_else(|_| Err("the decoder gave up on it".into()))
 }
 
-fn decode_guarded(bytes: &[u8], image: &mut Rgb) -> Result<(), String> {
+fn decode_guarded(
+    bytes: &[u8],
+    image: &mut Rgb,
+    needed: &dyn Fn(usize, usize) -> f64,
+) -> Result<(), String> {
     if is_truncated_jpeg(bytes) {
         return Err("the JPEG ends before its end-of-image marker".into());
     }
@@ -121,7 +135,20 @@ fn decode_guarded(bytes: &[u8], image: &mut Rgb) -> Result<(), String> {
     limits.max_alloc = Some(MAX_ALLOCATION);
     decoder.set_limits(limits).map_err(|e| e.to_string())?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    if is_jpeg && super::jpeg::decode(bytes, image)? {
+    let turned = matches!(
+        orientation,
+        Orientation::Rotate90
+            | Orientation::Rotate270
+            | Orientation::Rotate90FlipH
+            | Orientation::Rotate270FlipH
+    );
+    let needed = match turned {
+        true => needed(height as usize, width as usize),
+        false => needed(width as usize, height as usize),
+    };
+    // libjpeg is fast at powers of two only.
+    let eighths = [1, 2, 4].into_iter().find(|eighths| f64::from(*eighths) / 8.0 >= needed);
+    if is_jpeg && super::jpeg::decode(bytes, image, eighths.unwrap_or(8))? {
         if orientation != Orientation::NoTransforms {
             turn(image, orientation);
         }

@@ -6,20 +6,24 @@ use mozjpeg::{ColorSpace, Compress, Decompress};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Decodes `bytes` into `image`; false, and nothing done, where libjpeg has no conversion to RGB
-/// (CMYK). The error says why it can't be done.
-pub fn decode(bytes: &[u8], image: &mut Rgb) -> Result<bool, String> {
+/// (CMYK). `eighths`: the size of the result, 1, 2, 4 or 8 eighths of the image's sides, from as many of
+/// each block's frequencies. The error says why it can't be done.
+pub fn decode(bytes: &[u8], image: &mut Rgb, eighths: u8) -> Result<bool, String> {
     // libjpeg's fatal errors come as panics with a text, past the panic hook.
-    let result = catch_unwind(AssertUnwindSafe(|| decode_unwinding(bytes, image)));
+    let result = catch_unwind(AssertUnwindSafe(|| decode_unwinding(bytes, image, eighths)));
     result.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         Err(text.unwrap_or_else(|| "the JPEG decoder gave up on it".into()))
     })
 }
 
-fn decode_unwinding(bytes: &[u8], image: &mut Rgb) -> Result<bool, String> {
-    let header = Decompress::new_mem(bytes).map_err(|e| e.to_string())?;
+fn decode_unwinding(bytes: &[u8], image: &mut Rgb, eighths: u8) -> Result<bool, String> {
+    let mut header = Decompress::new_mem(bytes).map_err(|e| e.to_string())?;
     if matches!(header.color_space(), ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK) {
         return Ok(false);
+    }
+    if eighths < 8 {
+        header.scale(eighths);
     }
     let mut started = header.rgb().map_err(|e| e.to_string())?;
     let (width, height) = (started.width(), started.height());

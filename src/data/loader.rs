@@ -4,6 +4,7 @@
 //! an epoch that starts in the middle, give the same bits.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use rand_chacha::ChaCha8Rng;
 
@@ -16,6 +17,7 @@ use super::preprocess::Preprocess;
 use super::render::Renderer;
 use super::sampler::{InOrder, Pick, Sampler, SamplerConfig, supports_pairs};
 use super::skipped::{OnCorrupt, Skipped};
+use super::stages::{Stages, Total};
 use crate::random::{Stream, rng};
 use crate::{Error, Result};
 
@@ -100,8 +102,16 @@ impl Loader {
             None => Box::new(InOrder { count, batch_size, drop_last }),
         };
         let skipped = Skipped::default();
-        let source =
-            Source { dataset, preprocess, augmentation, options, pairs, of_label, skipped };
+        let source = Source {
+            dataset,
+            preprocess,
+            augmentation,
+            options,
+            pairs,
+            of_label,
+            skipped,
+            stages: Total::default(),
+        };
         Ok(Self { source: Arc::new(source), sampler })
     }
 
@@ -111,6 +121,11 @@ impl Loader {
 
     pub fn batches_per_epoch(&self) -> usize {
         self.sampler.batches()
+    }
+
+    /// Seconds that loading took since the last call, by stage.
+    pub fn take_stages(&self) -> Stages {
+        self.source.stages.take()
     }
 
     /// The images that could not be decoded so far.
@@ -125,12 +140,14 @@ impl Loader {
         let order = self.sampler.epoch(seed, epoch);
         let work = EpochWork { source: Arc::clone(&self.source), epoch, order };
         let batches = first_batch..self.batches_per_epoch();
-        EpochIter { pipeline: Pipeline::start(work, batches, workers.max(1), prefetch) }
+        let source = Arc::clone(&self.source);
+        EpochIter { source, pipeline: Pipeline::start(work, batches, workers.max(1), prefetch) }
     }
 }
 
 /// The batches of one epoch. After an error it ends.
 pub struct EpochIter {
+    source: Arc<Source>,
     pipeline: Pipeline<Result<Batch>>,
 }
 
@@ -138,7 +155,11 @@ impl Iterator for EpochIter {
     type Item = Result<Batch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let batch = self.pipeline.take()?;
+        let begun = Instant::now();
+        let batch = self.pipeline.take();
+        let wait = begun.elapsed().as_secs_f64();
+        self.source.stages.add(&Stages { wait, ..Stages::default() });
+        let batch = batch?;
         if batch.is_err() {
             self.pipeline.stop();
         }
@@ -162,6 +183,7 @@ struct Source {
     /// Items by label.
     of_label: Vec<Vec<u32>>,
     skipped: Skipped,
+    stages: Total,
 }
 
 fn group(dataset: &Dataset) -> Vec<Vec<u32>> {
@@ -188,6 +210,7 @@ impl Work for EpochWork {
         renderer: &mut Renderer,
         stopped: &dyn Fn() -> bool,
     ) -> Result<Batch> {
+        let begun = Instant::now();
         let Preprocess { height, width, .. } = self.source.preprocess;
         let size = self.source.options.batch_size;
         let first = number * size;
@@ -205,6 +228,9 @@ impl Work for EpochWork {
             indices.push(index);
         }
         let labels = indices.iter().map(|i| self.source.dataset.items[*i].label).collect();
+        let mut stages = renderer.take_stages();
+        stages.collate = (begun.elapsed().as_secs_f64() - stages.busy()).max(0.0);
+        self.source.stages.add(&stages);
         Ok(Batch { images, labels, height, width, indices })
     }
 }

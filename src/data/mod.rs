@@ -43,6 +43,7 @@ pub mod sampler;
 pub(crate) mod scan;
 mod skipped;
 mod split;
+mod stages;
 pub mod synthetic;
 mod synthetic_faces;
 mod webdataset;
@@ -73,6 +74,7 @@ pub use render::Renderer;
 pub use sample::sample_evenly;
 pub use sampler::SamplerConfig;
 pub use skipped::{OnCorrupt, Skipped};
+pub use stages::Stages;
 pub use synthetic_faces::SyntheticFaces;
 pub use webdataset::{Labels, WebDataset};
 

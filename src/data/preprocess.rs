@@ -52,6 +52,9 @@ crate::config_struct! {
         pub shorter_side: usize = 0, at_most(16384);
         /// How pixels are resampled.
         pub interpolation: Interpolation = Interpolation::Bilinear;
+        /// Whether JPEG files of at least twice the input size are decoded at a half, a quarter or an
+        /// eighth of their sides: faster, but other pixels, which published weights were not trained on.
+        pub dct_scaling: bool = false;
         /// Order of the channels.
         pub channels: Channels = Channels::Rgb;
         /// Mean of each channel in that order, in units of the 0 to 1 range.
@@ -87,6 +90,7 @@ impl PreprocessConfig {
             resize,
             shorter_side,
             interpolation,
+            dct_scaling,
             channels: order,
             mean,
             std,
@@ -98,6 +102,7 @@ impl PreprocessConfig {
             resize: *resize,
             shorter_side: *shorter_side,
             interpolation: *interpolation,
+            dct_scaling: *dct_scaling,
             channels: *order,
             mean: channels(mean),
             std: channels(std),
@@ -115,6 +120,8 @@ pub struct Preprocess {
     /// With `Crop`: length of the shorter side before the middle is cut out; 0: as the input needs.
     pub shorter_side: usize,
     pub interpolation: Interpolation,
+    /// JPEG files may be decoded at a fraction of their size.
+    pub dct_scaling: bool,
     /// The loader delivers RGB whatever this says; the order is changed on the device.
     pub channels: Channels,
     pub mean: [f32; 3],
@@ -128,7 +135,28 @@ impl Preprocess {
         if self.resize == Resize::Stretch {
             return (0.0, 0.0, width as f64, height as f64);
         }
-        let (scaled_width, scaled_height) = if self.shorter_side > 0 {
+        let (scaled_width, scaled_height) = self.scaled_size(width, height);
+        let (step_x, step_y) =
+            (width as f64 / scaled_width as f64, height as f64 / scaled_height as f64);
+        let left = ((scaled_width - self.width) as f64 / 2.0).round_ties_even() * step_x;
+        let top = ((scaled_height - self.height) as f64 / 2.0).round_ties_even() * step_y;
+        let (box_width, box_height) = (self.width as f64 * step_x, self.height as f64 * step_y);
+        (left, top, box_width.min(width as f64 - left), box_height.min(height as f64 - top))
+    }
+
+    /// The share of a `width x height` source's sides that the input size still needs; above 1 where it
+    /// is enlarged.
+    pub(super) fn needed(&self, width: usize, height: usize) -> f64 {
+        let (scaled_width, scaled_height) = match self.resize {
+            Resize::Stretch => (self.width, self.height),
+            Resize::Crop => self.scaled_size(width, height),
+        };
+        (scaled_width as f64 / width as f64).max(scaled_height as f64 / height as f64)
+    }
+
+    /// (width, height) of a source when the middle is cut out.
+    fn scaled_size(&self, width: usize, height: usize) -> (usize, usize) {
+        if self.shorter_side > 0 {
             // torchvision's Resize: the longer side is rounded down.
             let long = |long: usize, short: usize| self.shorter_side * long / short;
             match width < height {
@@ -139,13 +167,7 @@ impl Preprocess {
             (self.width, (self.width * height / width).max(self.height))
         } else {
             ((self.height * width / height).max(self.width), self.height)
-        };
-        let (step_x, step_y) =
-            (width as f64 / scaled_width as f64, height as f64 / scaled_height as f64);
-        let left = ((scaled_width - self.width) as f64 / 2.0).round_ties_even() * step_x;
-        let top = ((scaled_height - self.height) as f64 / 2.0).round_ties_even() * step_y;
-        let (box_width, box_height) = (self.width as f64 * step_x, self.height as f64 * step_y);
-        (left, top, box_width.min(width as f64 - left), box_height.min(height as f64 - top))
+        }
     }
 }
 

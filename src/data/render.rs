@@ -3,7 +3,8 @@
 use super::augmentation::{Draw, Scratch};
 use super::decode::{self, Fault, Rgb, View};
 use super::preprocess::{Preprocess, Scaler};
-use super::{Image, Stored};
+use super::{Image, Stages, Stored};
+use std::time::Instant;
 
 /// One thread's buffers; nothing is allocated per image once they have grown.
 #[derive(Default)]
@@ -12,6 +13,7 @@ pub struct Renderer {
     decoded: Rgb,
     scaler: Scaler,
     scratch: Scratch,
+    stages: Stages,
 }
 
 impl Renderer {
@@ -24,10 +26,17 @@ impl Renderer {
         draw: &Draw,
         out: &mut [u8],
     ) -> Result<(), Fault> {
-        let Self { file, decoded, scaler, scratch } = self;
-        let scaled = scale(image, to, draw, file, decoded, scaler)?;
+        let Self { file, decoded, scaler, scratch, stages } = self;
+        let scaled = scale(image, to, draw, file, decoded, scaler, stages)?;
+        let begun = Instant::now();
         draw.apply(scaled, to.height, to.width, scratch, out);
+        stages.augment += begun.elapsed().as_secs_f64();
         Ok(())
+    }
+
+    /// Seconds of reading, decoding and augmenting since the last time.
+    pub(super) fn take_stages(&mut self) -> Stages {
+        std::mem::take(&mut self.stages)
     }
 
     /// An image at the input size, `height x width x 3`, before anything random.
@@ -36,7 +45,8 @@ impl Renderer {
         image: &'a Image,
         to: &Preprocess,
     ) -> Result<&'a [u8], Fault> {
-        scale(image, to, &Draw::NONE, &mut self.file, &mut self.decoded, &mut self.scaler)
+        let Self { file, decoded, scaler, stages, .. } = self;
+        scale(image, to, &Draw::NONE, file, decoded, scaler, stages)
     }
 }
 
@@ -48,16 +58,26 @@ fn scale<'a>(
     file: &'a mut Vec<u8>,
     decoded: &'a mut Rgb,
     scaler: &'a mut Scaler,
+    stages: &mut Stages,
 ) -> Result<&'a [u8], Fault> {
-    let source = match image.read(file)? {
+    let begun = Instant::now();
+    let stored = image.read(file)?;
+    let read = begun.elapsed().as_secs_f64();
+    stages.read += read;
+    let source = match stored {
         Stored::Encoded(bytes) => {
-            decode::decode(bytes, decoded).map_err(Fault::Broken)?;
+            // A random part of the image needs more pixels than the whole.
+            let reduced = to.dct_scaling && draw.crop.is_none();
+            let needed = |width, height| if reduced { to.needed(width, height) } else { 1.0 };
+            decode::decode_reduced(bytes, decoded, &needed).map_err(Fault::Broken)?;
             decoded.view()
         }
         Stored::Pixels { width, height, rgb } => View { width, height, pixels: rgb },
     };
-    Ok(match &draw.crop {
+    let scaled = match &draw.crop {
         Some(crop) => scaler.scale_part(source, crop.part(source.width, source.height), to),
         None => scaler.scale(source, to),
-    })
+    };
+    stages.decode += begun.elapsed().as_secs_f64() - read;
+    Ok(scaled)
 }

@@ -253,6 +253,11 @@ pub(super) fn epoch_line(row: &EpochRow, epochs: Option<u64>) -> String {
     add(row.val_accuracy.map(|a| format!(" acc {a:.4}")).unwrap_or_default());
     add(format!(", lr {:.2e}", row.lr));
     add(format!(", {:.0} images/s, {}", row.images_per_second, duration(row.seconds)));
+    // A network that is fed in time waits for less than this.
+    let wait = row.extras.get("loader_wait").copied().unwrap_or(0.0) / row.seconds.max(1e-9);
+    if wait > 0.05 {
+        add(format!(", {:.0} % of it waiting for images", 100.0 * wait));
+    }
     line
 }
 

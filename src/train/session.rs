@@ -13,7 +13,7 @@ use super::signals::StopFlag;
 use super::start::{Continue, Start, policy};
 use crate::checkpoint::{self, Labels, Snapshot, Store};
 use crate::config::Experiment;
-use crate::data::{Dataset, Splits};
+use crate::data::{Dataset, Splits, Stages};
 use crate::evaluate::{Absent, eval_csv, scores_csv};
 use crate::plan::Plan;
 use crate::record::feed::FeedSink;
@@ -24,7 +24,7 @@ use crate::record::{
 use crate::torch::device;
 use crate::wandb::{self, Settings, Timing, WandbSink};
 use crate::{Error, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tch::{Device, Kind};
 
@@ -192,7 +192,7 @@ impl Session {
         let mut steps = vec!["embedding_norm".to_string()];
         steps.extend(plan.experiment.loss.columns());
         steps.extend(amp.iter().map(ToString::to_string));
-        let columns = Columns { steps, epochs: vec![] };
+        let columns = Columns { steps, epochs: loader_columns(path) };
         let every = plan.experiment.record.every_steps as u64;
         let mut recorder = Recorder::new()
             .with(CsvSink::open(path, columns, every)?)
@@ -334,5 +334,17 @@ mod tests {
         let lines = String::from_utf8(output.stdout).unwrap();
         let words: Vec<&str> = lines.lines().filter(|word| *word != "--set").collect();
         assert_eq!(words, sets);
+    }
+}
+
+/// Columns of `epochs.csv` for where the loader's time goes; none where a run goes on that began without.
+fn loader_columns(run: &Path) -> Vec<String> {
+    let columns = Stages::default().columns().map(|(name, _)| name.to_string());
+    let header = std::fs::read_to_string(run.join("epochs.csv")).unwrap_or_default();
+    let header = header.lines().next().unwrap_or_default().to_string();
+    let has = |name: &String| header.split(',').any(|column| column == name.as_str());
+    match header.is_empty() || columns.iter().all(has) {
+        true => columns.to_vec(),
+        false => Vec::new(),
     }
 }

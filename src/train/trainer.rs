@@ -180,6 +180,7 @@ impl Trainer<'_> {
         self.check_weights()?;
         let experiment = &self.plan.experiment;
         let begun = Instant::now();
+        self.count_loading();
         let validation = self.validate()?;
         let epoch = self.progress.epoch + 1;
         let every = experiment.evaluate.every_epochs as u64;
@@ -202,7 +203,7 @@ impl Trainer<'_> {
             lr: self.scheduler.lr(self.progress.step.saturating_sub(1) as usize),
             seconds: partial.seconds + begun.elapsed().as_secs_f64(),
             images_per_second: partial.seen as f64 / partial.seconds,
-            extras: BTreeMap::new(),
+            extras: partial.loading,
         };
         let patience = &experiment.train.early_stopping;
         self.progress.end_epoch(row.clone(), monitored, patience);
@@ -222,6 +223,13 @@ impl Trainer<'_> {
             self.store.save_weights(epoch, &on_cpu(self.model.tensors()))?;
         }
         Ok(())
+    }
+
+    /// Adds what the loader did since the last time to the epoch's sums.
+    fn count_loading(&mut self) {
+        for (name, seconds) in self.train.take_stages().columns() {
+            *self.progress.partial.loading.entry(name.to_string()).or_default() += seconds;
+        }
     }
 
     /// Mean loss and accuracy on the validation images; None where there are none.
@@ -302,6 +310,7 @@ impl Trainer<'_> {
 
     fn save(&mut self) -> Result<()> {
         self.check_weights()?;
+        self.count_loading();
         self.recorder.flush()?;
         let begun = Instant::now();
         let snapshot = self.snapshot();

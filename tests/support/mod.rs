@@ -229,7 +229,9 @@ pub fn column(path: &Path, name: &str) -> Vec<String> {
 /// A CSV file without the columns that tell the time.
 pub fn untimed(path: &Path) -> Vec<Vec<String>> {
     let mut rows = csv(path);
-    let timed = |name: &String| ["images_per_second", "seconds"].contains(&name.as_str());
+    let timed = |name: &String| {
+        ["images_per_second", "seconds"].contains(&name.as_str()) || name.starts_with("loader_")
+    };
     let keep: Vec<bool> = rows[0].iter().map(|name| !timed(name)).collect();
     for row in &mut rows {
         let mut keep = keep.iter();

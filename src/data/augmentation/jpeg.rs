@@ -42,7 +42,7 @@ impl Recompressor {
         file.clear();
         jpeg::encode(interleaved, image.height, image.width, quality, file)
             .expect("writing into memory does not fail");
-        let whole = jpeg::decode(file, decoded);
+        let whole = jpeg::decode(file, decoded, 8);
         assert_eq!(whole, Ok(true), "libjpeg reads what it wrote");
         image.separate(&decoded.pixels);
     }
