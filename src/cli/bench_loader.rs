@@ -42,7 +42,7 @@ pub fn loader(args: &BenchLoaderArgs) -> Result<()> {
         }
     }
     let speed = median(speeds);
-    let workers = crate::train::prepare::workers(&plan);
+    let workers = crate::train::session::workers(&plan);
     let skipped = loader.skipped().len();
     let bytes = before.zip(listed).map(|(before, listed)| 1e6 * (listed - before) / count as f64);
     let peak = memory("VmHWM");
