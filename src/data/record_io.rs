@@ -147,7 +147,7 @@ fn images<'a>(
                 return Ok(entries);
             }
             let [end, identities_end] = head.labels;
-            let sound = |number: f32| number.fract() == 0.0 && number >= 1.0 && number < 1e15;
+            let sound = |number: f32| number.fract() == 0.0 && (1.0..1e15).contains(&number);
             if !sound(end) || !sound(identities_end) || identities_end < end {
                 return Err(Error::input(format!(
                     "{}: key 0 (offset {}) states the ranges of keys {end} and {identities_end}",

@@ -264,4 +264,22 @@ mod tests {
         let refused = same_experiment(&now, &state(&config)).unwrap_err().to_string();
         assert!(refused.contains("optimizer.lr: 0.001 now, 0.5 then"), "{refused}");
     }
+
+    #[test]
+    fn merged_sources_may_move_but_not_change() {
+        let text = |root: &str, minimum: usize| {
+            format!(
+                "train.device = 'cpu'\n[data]\nkind = 'merged'\n\
+                 [data.sources.a]\nkind = 'record_io'\nroot = '{root}'\nmin_images = {minimum}\n\
+                 [data.sources.b]\nkind = 'idx'\nroot = 'digits'\n"
+            )
+        };
+        let plan = |root, minimum| {
+            Plan::new(load_str("x.toml", &text(root, minimum), &[]).unwrap()).unwrap()
+        };
+        let state = State { config: plan("here", 2).experiment.to_toml(), ..State::default() };
+        assert!(same_experiment(&plan("there", 2), &state).is_ok());
+        let refused = same_experiment(&plan("here", 3), &state).unwrap_err().to_string();
+        assert!(refused.contains("data.sources.a.min_images: 3 now, 2 then"), "{refused}");
+    }
 }

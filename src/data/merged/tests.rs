@@ -1,7 +1,7 @@
 //! Sources put together.
 
 use super::*;
-use crate::config::DatasetPath;
+use crate::config::{DatasetPath, Experiment, load_str};
 use crate::data::{Fractions, Glob, ImageFolder, Split};
 
 /// `names` with `count` images each.
@@ -126,4 +126,26 @@ fn sources_are_checked() {
     assert!(
         wrong(vec![("a", nested), ("b", folder())])[0].contains("sources.a.kind is \"merged\"")
     );
+}
+
+#[test]
+fn sources_are_tables_of_the_experiment() {
+    let text = "[data]\nkind = 'merged'\n[data.sources.a]\nkind = 'record_io'\nroot = 'ms1m'\n\
+                [data.sources.b]\nkind = 'glob'\nroot = 'market'\npatterns = ['*.jpg']\n";
+    let load = |text: &str| load_str::<Experiment>("m.toml", text, &[]);
+    let experiment = load(text).unwrap().experiment;
+    assert_eq!(crate::plan::conflicts(&experiment), []);
+    let DataConfig::Merged(Merged { sources, join: false }) = &experiment.data else {
+        panic!("{:?}", experiment.data)
+    };
+    assert_eq!(sources["b"].kind(), "glob");
+    let again = load(&experiment.to_toml()).unwrap().experiment;
+    assert_eq!(again.data, experiment.data);
+    let wrong = load(&text.replace("patterns", "pattern")).unwrap_err().to_string();
+    assert!(wrong.contains("`data.sources.b` of kind \"glob\" has no key `pattern`"), "{wrong}");
+    let wrong = load(&text.replace("kind = 'glob'\n", "")).unwrap_err().to_string();
+    assert!(wrong.contains("`data.sources.b` needs a `kind`"), "{wrong}");
+    let one = text.split("[data.sources.b]").next().unwrap();
+    let conflicts = crate::plan::conflicts(&load(one).unwrap().experiment);
+    assert_eq!(conflicts[0].0, "data.sources");
 }
