@@ -80,6 +80,9 @@ pub fn conflicts(experiment: &Experiment) -> Vec<(String, String)> {
     for (key, message) in experiment.backbone.validate(&experiment.preprocess) {
         refuse(&format!("backbone.{key}"), message);
     }
+    for (key, message) in crate::train::pretrained::misfits(experiment) {
+        refuse(key, message);
+    }
     if let Some((key, message)) = experiment.preprocess.conflict() {
         refuse(&format!("preprocess.{key}"), message);
     }

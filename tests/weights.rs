@@ -282,6 +282,9 @@ fn what_a_run_leaves_starts_another() {
     std::fs::write(&model, &bytes[..bytes.len() - 1]).unwrap();
     let set = ["--set", "backbone.pretrained=run"];
     tiny.run(&[&["check", "tiny.toml"], &set[..]].concat()).exits(2).says(&["truncated"]);
+    // Nor is a run begun that would hide the last one.
+    tiny.run(&[&["tiny.toml", "--run-dir", "other"], &set[..]].concat()).exits(2);
+    assert!(!tiny.path("other").exists());
 }
 
 /// A header of 1152 bytes begins as a pickle does.

@@ -193,15 +193,20 @@ fn with(tiny: &Tiny, mirror: &str, args: &[&str]) -> Ended {
     Ended::of(&mut command)
 }
 
-/// The weights of resnet18 as torchvision would have them, at random.
-fn resnet18() -> Named {
-    let text = "data.kind = \"synthetic_faces\"\n[backbone]\nkind = \"resnet18\"\n";
+const TOWER: &str = "kind = \"vit\"\nwidth = 16\nlayers = 1\nheads = 2\npatch_size = 8\nimage_size = 32\nembed_dim = 12";
+
+/// A small CLIP as a trainer in PyTorch saves it, at random: its visual tower for 48 x 48 pixels.
+fn clip() -> Named {
+    let tower = TOWER.replace("image_size = 32", "image_size = 48");
+    let text = format!("data.kind = \"synthetic_faces\"\n[backbone]\n{tower}\n");
     let loaded =
-        arcrun::config::load_str::<arcrun::config::Experiment>("x.toml", text, &[]).unwrap();
+        arcrun::config::load_str::<arcrun::config::Experiment>("x.toml", &text, &[]).unwrap();
     let store = nn::VarStore::new(Device::Cpu);
     let _backbone = loaded.experiment.backbone.build(&store.root());
-    let mut tensors: Named = store.variables().into_iter().collect();
-    tensors.insert("fc.weight".into(), Tensor::zeros([1000, 512], (Kind::Float, Device::Cpu)));
+    let wrapped = |(name, tensor)| (format!("module.visual.{name}"), tensor);
+    let mut tensors: Named = store.variables().into_iter().map(wrapped).collect();
+    let scale = Tensor::ones([1], (Kind::Float, Device::Cpu));
+    tensors.insert("module.logit_scale".into(), scale);
     tensors
 }
 
@@ -210,36 +215,37 @@ fn resnet18() -> Named {
 #[test]
 fn an_experiment_names_published_weights() {
     let tiny = Tiny::new();
-    // facenet-pytorch's have no checksum, so that other weights can stand in for them.
-    let entry = registry::find("facenet-pytorch/vggface2").unwrap();
+    // Hugging Face's have no checksum, so that other weights can stand in for them.
+    let entry = registry::find("openai/clip-vit-base-patch32").unwrap();
     let path = tiny.path("w.safetensors");
-    write_weights(&path, &resnet18()).unwrap();
+    write_weights(&path, &clip()).unwrap();
     let server = Server::start(&[(entry.file, &std::fs::read(&path).unwrap())], &[]);
-    tiny.write(
-        "resnet.toml",
-        &std::fs::read_to_string(tiny.path("tiny.toml")).unwrap().replace(
-            "kind = \"efficient_fr\"\nchannels = [8, 16]\ndepths = [1, 1]",
-            "kind = \"resnet18\"\npretrained = \"facenet-pytorch/vggface2\"",
-        ),
-    );
-    let once = ["resnet.toml", "--run-dir", "run", "--set", "train.max_steps=1"];
+    let own = "kind = \"efficient_fr\"\nchannels = [8, 16]\ndepths = [1, 1]";
+    let tower = format!("{TOWER}\npretrained = \"openai/clip-vit-base-patch32\"");
+    let text = std::fs::read_to_string(tiny.path("tiny.toml")).unwrap();
+    tiny.write("tower.toml", &text.replace(own, &tower));
+    let once = ["tower.toml", "--run-dir", "run", "--set", "train.max_steps=1"];
     let ended = with(&tiny, &server.url, &once).exits(0);
     ended.says(&[
-        "fetching facenet-pytorch/vggface2 (112 MB) from http://127.0.0.1",
-        "the backbone starts from facenet-pytorch/vggface2 (100 tensors)",
-        "left out fc.weight [1000, 512], a part that the backbone does not have",
-        "was trained on 160x160, bilinear, RGB / 255, mean [0.5, 0.5, 0.5]",
+        "fetching openai/clip-vit-base-patch32 (605 MB) from http://127.0.0.1",
+        "the backbone starts from openai/clip-vit-base-patch32 (20 tensors)",
+        "was trained on 224x224",
+        "this experiment states 32x32, resize \"stretch\"",
     ]);
     let config = std::fs::read_to_string(tiny.path("run/config.toml")).unwrap();
-    assert!(config.contains("pretrained = \"facenet-pytorch/vggface2\""), "{config}");
+    assert!(config.contains("pretrained = \"openai/clip-vit-base-patch32\""), "{config}");
+    // What the tensors' names don't tell comes with the name.
+    assert!(config.contains("activation = \"quick_gelu\""), "{config}");
+    assert!(config.contains("interpolation = \"bicubic\""), "{config}");
     let log = std::fs::read_to_string(tiny.path("run/log.txt")).unwrap();
-    assert!(log.contains("the backbone starts from facenet-pytorch/vggface2"), "{log}");
+    assert!(log.contains("the backbone starts from openai/clip-vit-base-patch32"), "{log}");
     assert_eq!(server.paths().len(), 1);
     // From the cache, without a server.
-    with(&tiny, "http://127.0.0.1:1", &["check", "resnet.toml"]).exits(0);
+    with(&tiny, "http://127.0.0.1:1", &["check", "tower.toml"]).exits(0);
     let listed = with(&tiny, &server.url, &["weights"]).exits(0).stdout;
-    let line = listed.lines().find(|line| line.starts_with("facenet-pytorch/vggface2")).unwrap();
-    assert!(line.contains("inception_resnet_v1") && line.contains("112 MB  cached"), "{line}");
+    let line =
+        listed.lines().find(|line| line.starts_with("openai/clip-vit-base-patch32")).unwrap();
+    assert!(line.contains("vit_b_32") && line.contains("605 MB  cached"), "{line}");
 }
 
 /// Offline: which file, from where, to where, and how to do without.
@@ -256,7 +262,13 @@ fn offline_says_which_file_belongs_where() {
     ];
     let offline = "http://127.0.0.1:1";
     let set = "backbone.pretrained=torchvision/resnet50";
-    with(&tiny, offline, &["tiny.toml", "--set", set, "--run-dir", "run"]).exits(2).says(&told);
+    let kind = "backbone={kind=\"resnet50\"}";
+    let args = ["tiny.toml", "--set", kind, "--set", set, "--run-dir", "run"];
+    with(&tiny, offline, &args).exits(2).says(&told);
+    // Of another network: nothing is asked for.
+    let args = ["tiny.toml", "--set", set, "--run-dir", "run"];
+    let other = "`backbone.pretrained` is \"torchvision/resnet50\", weights of resnet50";
+    with(&tiny, offline, &args).exits(2).says(&[other]);
     assert!(tiny.is_untouched() && !tiny.path("run").exists());
     with(&tiny, offline, &["weights", "fetch", "torchvision/resnet50"]).exits(2).says(&told);
 

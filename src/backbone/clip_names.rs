@@ -84,6 +84,39 @@ impl Form {
     }
 }
 
+/// Attributes under which training code keeps a CLIP: `DataParallel`, `torch.compile`, a trainer's own.
+const WRAPPERS: [&str; 6] = ["module", "_orig_mod", "model", "clip", "net", "clip_model"];
+
+/// A file's tensors without the prefixes that wrappers put in front of all names, and its form; as they
+/// were where no form is found. A visual tower alone counts as that of a whole CLIP.
+pub fn unwrapped(mut tensors: Named) -> (Named, Option<Form>) {
+    let whole: Named = tensors.iter().map(|(k, v)| (k.clone(), v.shallow_clone())).collect();
+    // Four levels, as elsewhere.
+    for _ in 0..=4 {
+        if let Some(form) = Form::of(&tensors) {
+            return (tensors, Some(form));
+        }
+        if ["class_embedding", "conv1.weight", "ln_pre.weight"]
+            .iter()
+            .all(|n| tensors.contains_key(*n))
+        {
+            let tower =
+                tensors.into_iter().map(|(name, tensor)| (format!("visual.{name}"), tensor));
+            return (tower.collect(), Some(Form::OpenClip));
+        }
+        let first = |name: &String| name.split_once('.').map(|(first, _)| first.to_owned());
+        let Some(wrapper) = tensors.keys().next().and_then(first) else { break };
+        let prefix = format!("{wrapper}.");
+        let all = tensors.keys().all(|name| name.starts_with(&prefix));
+        if !all || !WRAPPERS.contains(&wrapper.as_str()) {
+            break;
+        }
+        let bare = |(name, tensor): (String, Tensor)| (name[prefix.len()..].to_owned(), tensor);
+        tensors = tensors.into_iter().map(bare).collect();
+    }
+    (whole, None)
+}
+
 impl Towers {
     /// Both towers, as far as they are there, of a file of such a form.
     pub fn read(form: Form, tensors: &Named) -> Towers {

@@ -16,7 +16,7 @@ const TOWER: i128 = 224;
 
 /// What `merged` (all that is stated, over the defaults) makes of the keys of `[preprocess]` that nobody
 /// states: the preprocessing of the published weights that `backbone.pretrained` names, and the input
-/// size of a `vit` kind. `stated` are the layers above the defaults.
+/// size of a `vit` kind. Also the activations of CLIP's towers. `stated` are the layers above the defaults.
 pub fn preprocessing(merged: &Value, stated: &[Layer]) -> Option<Layer> {
     let text = |key: &str| merged.find_ref(key).and_then(Value::as_str);
     let states = |key: &str| stated.iter().any(|layer| layer.entries.contains_key(key));
@@ -25,7 +25,8 @@ pub fn preprocessing(merged: &Value, stated: &[Layer]) -> Option<Layer> {
     let is_tower = kind == "vit" || kind.starts_with("vit_");
     let side = is_tower.then(|| stated_side().unwrap_or(TOWER));
     let entry = text("backbone.pretrained").and_then(registry::published);
-    if side.is_none() && entry.is_none() {
+    let text_entry = text("text.pretrained").and_then(registry::published);
+    if side.is_none() && entry.is_none() && text_entry.is_none() {
         return None;
     }
     let mut lines = vec!["[preprocess]".to_string()];
@@ -50,7 +51,16 @@ pub fn preprocessing(merged: &Value, stated: &[Layer]) -> Option<Layer> {
         lines.push("channels = \"rgb\"".into());
         lines.push(format!("mean = {:?}\nstd = {:?}", theirs.mean, theirs.std));
     }
-    let name = match entry {
+    // Names of tensors don't tell the activation, and the outputs are wrong with another one. The kind is
+    // stated too, since another kind in a higher layer would replace the table.
+    let towers = [("backbone", entry, is_tower), ("text", text_entry, true)];
+    for (table, entry, _) in towers.into_iter().filter(|(_, _, is_tower)| *is_tower) {
+        let kind = text(&format!("{table}.kind")).unwrap_or_default();
+        if let Some(activation) = entry.and_then(|entry| entry.activation()) {
+            lines.push(format!("[{table}]\nkind = {kind:?}\nactivation = {activation:?}"));
+        }
+    }
+    let name = match entry.or(text_entry) {
         Some(entry) => format!("the weights {}", entry.name),
         None => format!("the backbone {kind}"),
     };
@@ -103,6 +113,23 @@ mod tests {
             (p.height, p.resize, p.interpolation),
             (224, Resize::Stretch, Interpolation::Bilinear)
         );
+
+        // Plain names of the tensors, another function.
+        let activation = |sets: &[&str]| {
+            let both = format!(
+                "{clip}[text]\nkind = \"clip_text\"\npretrained = \"openai/clip-vit-b-32\"\n[loss]\nkind = \"clip\"\n"
+            );
+            let all = of(&both, sets).to_toml();
+            let lines = all.lines().filter(|line| line.starts_with("activation"));
+            lines.map(str::to_owned).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(activation(&[]), "activation = \"quick_gelu\" activation = \"quick_gelu\"");
+        let gelu = ["backbone.pretrained=open_clip/vit-b-32-laion2b-e16"];
+        assert_eq!(activation(&gelu), "activation = \"gelu\" activation = \"quick_gelu\"");
+        let of_text = ["text.pretrained=x/vit_b_32-laion2b_e16-af8dbd0c.pth"];
+        assert_eq!(activation(&of_text), "activation = \"quick_gelu\" activation = \"gelu\"");
+        let stated = [gelu[0], "backbone.activation=quick_gelu"];
+        assert_eq!(activation(&stated), "activation = \"quick_gelu\" activation = \"quick_gelu\"");
 
         // A run's own configuration is as it was.
         let own: Loaded = load_str("run/config.toml", text, &[]).unwrap();

@@ -2,12 +2,12 @@
 
 use super::model::Model;
 use super::signals::StopFlag;
-use crate::Result;
 use crate::backbone::clip_names;
 use crate::checkpoint::{self, Named, Shapes};
-use crate::config::Experiment;
+use crate::config::{Experiment, Loaded, load_str};
 use crate::data::{Channels, PreprocessConfig, Resize};
 use crate::weights::{Weights, fetch, fit, registry};
+use crate::{Error, Result};
 use std::path::Path;
 
 /// Where weights go: a part of the model by the prefix of its names.
@@ -22,6 +22,24 @@ impl Part {
         match self {
             Part::Backbone => "backbone.",
             Part::Text => "text.",
+        }
+    }
+
+    fn key(self) -> &'static str {
+        match self {
+            Part::Backbone => "backbone.pretrained",
+            Part::Text => "text.pretrained",
+        }
+    }
+
+    /// The error of a part, with the part's own key in it.
+    fn own(self, error: Error) -> Error {
+        let keyed = |text: String| text.replace(Part::Backbone.key(), self.key());
+        match error {
+            Error::Input { message, help } => {
+                Error::Input { message: keyed(message), help: help.map(keyed) }
+            }
+            other => other,
         }
     }
 
@@ -47,13 +65,41 @@ pub fn stated(experiment: &Experiment) -> bool {
     sources(experiment).next().is_some()
 }
 
+/// Names of the registry that mean weights of another network: (key, message). Known before anything is
+/// downloaded.
+pub fn misfits(experiment: &Experiment) -> Vec<(&'static str, String)> {
+    let misfit = |(part, source): (Part, &Path)| {
+        let entry = registry::find(source)?;
+        let is_clip = entry.activation().is_some();
+        let kind = experiment.backbone.kind();
+        let fits = match part {
+            Part::Backbone => entry.kinds.contains(&kind) || kind == "vit" && is_clip,
+            Part::Text => is_clip,
+        };
+        let message = match part {
+            Part::Backbone => {
+                format!(
+                    "is \"{}\", weights of {}, but backbone.kind is \"{kind}\"",
+                    entry.name,
+                    entry.kinds.join(" and ")
+                )
+            }
+            Part::Text => format!("is \"{}\", which has no text tower: name a CLIP's", entry.name),
+        };
+        (!fits).then_some((part.key(), message))
+    };
+    sources(experiment).filter_map(misfit).collect()
+}
+
 /// Makes sure that the weights are there: a name of the registry is downloaded where the cache does not
 /// have it.
 ///
 /// # Errors
 /// No such file, or one that can't be fetched; `Error::Stopped` where `stop` was asked for.
 pub fn present(experiment: &Experiment, quiet: bool, stop: &StopFlag) -> Result<()> {
-    sources(experiment).try_for_each(|(_, source)| fetch::resolve(source, quiet, stop).map(drop))
+    sources(experiment).try_for_each(|(part, source)| {
+        fetch::resolve(source, quiet, stop).map(drop).map_err(|error| part.own(error))
+    })
 }
 
 /// Copies the weights that `backbone.pretrained` and `text.pretrained` mean (a file, a checkpoint's
@@ -66,7 +112,8 @@ pub fn present(experiment: &Experiment, quiet: bool, stop: &StopFlag) -> Result<
 /// # Errors
 /// No such file, one of another architecture, one that can't be read, or another format.
 pub fn load(model: &Model, experiment: &Experiment) -> Result<Vec<String>> {
-    let loaded = sources(experiment).map(|(part, source)| load_part(model, part, source));
+    let loaded = sources(experiment)
+        .map(|(part, source)| load_part(model, part, source).map_err(|error| part.own(error)));
     Ok(loaded.collect::<Result<Vec<_>>>()?.concat())
 }
 
@@ -98,7 +145,10 @@ fn tower(part: Part, expected: &Shapes, found: Named, path: &Path) -> Result<(Na
         return Ok((texts.collect(), Vec::new()));
     }
     let is_tower = part == Part::Text || expected.contains_key("class_embedding");
-    let form = clip_names::Form::of(&found).filter(|_| is_tower && !is_ours);
+    if !is_tower || is_ours {
+        return Ok((found, Vec::new()));
+    }
+    let (found, form) = clip_names::unwrapped(found);
     let Some(form) = form else { return Ok((found, Vec::new())) };
     let mut towers = clip_names::Towers::read(form, &found);
     let positions = expected.get(POSITIONS).and_then(|shape| shape.first()).copied().unwrap_or(1);
@@ -128,7 +178,20 @@ fn tower(part: Part, expected: &Shapes, found: Named, path: &Path) -> Result<(Na
 /// How the images of published weights were prepared, where the experiment states another way.
 pub fn preprocessing(experiment: &Experiment) -> Option<String> {
     let source = experiment.backbone.common().0?;
-    let entry = registry::published(&source.to_string_lossy())?;
+    let Some(entry) = registry::published(&source.to_string_lossy()) else {
+        let theirs = of_run(source)?;
+        let differs = theirs != experiment.preprocess;
+        let table = |config: &PreprocessConfig| toml::to_string(config).unwrap_or_default();
+        let lines = |text: String| text.trim().replace('\n', ", ");
+        return differs.then(|| {
+            format!(
+                "{} was trained with another [preprocess] ({}) than this experiment's ({})",
+                source.display(),
+                lines(table(&theirs)),
+                lines(table(&experiment.preprocess))
+            )
+        });
+    };
     let theirs = &entry.preprocessing;
     let PreprocessConfig {
         height,
@@ -173,4 +236,12 @@ pub fn preprocessing(experiment: &Experiment) -> Option<String> {
             ours.join(", ")
         )
     })
+}
+
+/// The preprocessing of a run whose folder, checkpoint or export `source` is.
+fn of_run(source: &Path) -> Option<PreprocessConfig> {
+    let folder = source.ancestors().take(4).find(|folder| folder.join("run.json").is_file())?;
+    let text = std::fs::read_to_string(folder.join("config.toml")).ok()?;
+    let loaded: Loaded = load_str("config.toml", &text, &[]).ok()?;
+    Some(loaded.experiment.preprocess)
 }

@@ -68,10 +68,15 @@ pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
         checkpoint::same_labels(&plan.file, &labels, &state.labels)?;
     }
     let Experiment { groups, finetune, .. } = &plan.experiment;
-    if frozen || !groups.rules.is_empty() || *finetune != Finetune::default() {
-        // What fits nothing in the model, or a model with nothing to train, is refused before
-        // anything is written.
+    let starts_from_weights = start.snapshot().is_none() && pretrained::stated(&plan.experiment);
+    if frozen || !groups.rules.is_empty() || *finetune != Finetune::default() || starts_from_weights
+    {
+        // What fits nothing in the model, a model with nothing to train and weights of another network
+        // are refused before anything is written.
         let mut model = Model::build(&plan.experiment, labels.names.len(), Device::Cpu);
+        if starts_from_weights {
+            pretrained::load(&model, &plan.experiment)?;
+        }
         model.grouped(plan)?;
     }
     let opening = Opening { plan, options, prepared: &prepared, stop, wandb };

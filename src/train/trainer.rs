@@ -279,8 +279,13 @@ impl Trainer<'_> {
         let experiment = &self.plan.experiment;
         if experiment.evaluate.untrained && self.evaluation.rows() == 0 {
             let initial = Model::build(experiment, self.labels.names.len(), self.plan.device);
-            pretrained::load(&initial, experiment)?;
-            scores.extend(self.evaluation.run(&initial, "untrained", 0, &self.stop)?);
+            match pretrained::load(&initial, experiment) {
+                Ok(_) => {
+                    scores.extend(self.evaluation.run(&initial, "untrained", 0, &self.stop)?)
+                }
+                // A resume does not need them but for this.
+                Err(why) => crate::tell!("the untrained model is not scored: {why}"),
+            }
         }
         scores.extend(self.evaluation.run(&self.model, "latest", epoch, &self.stop)?);
         Ok(scores)

@@ -9,7 +9,7 @@ use crate::checkpoint::{Named, Shapes};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
-use tch::Kind;
+use tch::{Kind, Tensor};
 
 /// How many names a message shows of each sort.
 const SHOWN: usize = 3;
@@ -47,7 +47,7 @@ impl Weights {
 /// into the network converts float16, bfloat16 and float64.
 ///
 /// # Errors
-/// Those of [`plan`].
+/// Those of [`plan`], and values that are not finite.
 pub fn fit(expected: &Shapes, mut found: Named, source: &Path) -> Result<Fitted> {
     let forms = found
         .iter()
@@ -55,7 +55,18 @@ pub fn fit(expected: &Shapes, mut found: Named, source: &Path) -> Result<Fitted>
         .collect();
     let Plan { names, prefix: _, notices } = plan(expected, &forms, source)?;
     let take = |(ours, theirs)| Some((ours, found.remove(&theirs)?));
-    Ok(Fitted { tensors: names.into_iter().filter_map(take).collect(), notices })
+    let tensors: Named = names.into_iter().filter_map(take).collect();
+    // As the network has them: float64 may hold what float32 can't.
+    let finite =
+        |tensor: &Tensor| tensor.to_kind(Kind::Float).isfinite().all().int64_value(&[]) == 1;
+    let wrong: Vec<String> =
+        tensors.iter().filter(|(_, t)| !finite(t)).map(|(name, _)| name.clone()).collect();
+    if let Some(wrong) = listed("with values that are not finite in float32", &wrong) {
+        return Err(Error::input(format!("{}: {wrong}", source.display())).help(
+            "these weights are of a training that diverged, or the file is damaged: take others",
+        ));
+    }
+    Ok(Fitted { tensors, notices })
 }
 
 /// Compares names and shapes of a network with those `found` in the file `source`. Prefixes of wrappers
@@ -164,7 +175,7 @@ fn remedy(expected: &Shapes, found: &Forms, prefix: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tch::{Device, Tensor};
+    use tch::Device;
 
     fn zeros(names: &[(&str, &[i64], Kind)]) -> Named {
         let tensor = |shape: &[i64], kind| Tensor::zeros(shape, (kind, Device::Cpu));
@@ -182,6 +193,25 @@ mod tests {
             [("conv.weight", &[2i64, 3][..]), ("bn.weight", &[2]), ("bn.running_var", &[2])];
         let names = names.map(|(name, shape)| (format!("{prefix}{name}"), shape));
         names.map(|(name, shape)| (name, Tensor::zeros(shape, (Kind::Half, Device::Cpu)))).into()
+    }
+
+    #[test]
+    fn values_that_float32_cannot_hold_are_named() {
+        let mut found = zeros(&[
+            ("conv.weight", &[2, 3], Kind::Double),
+            ("bn.weight", &[2], Kind::Float),
+            ("bn.running_var", &[2], Kind::Float),
+        ]);
+        assert!(fit(&network(), zeros_of(&found), Path::new("x.pth")).is_ok());
+        found
+            .insert("conv.weight".into(), Tensor::full([2, 3], 1e300, (Kind::Double, Device::Cpu)));
+        let error = fit(&network(), found, Path::new("x.pth")).unwrap_err().to_string();
+        let told = "x.pth: 1 with values that are not finite in float32 (conv.weight)";
+        assert!(error.contains(told), "{error}");
+    }
+
+    fn zeros_of(tensors: &Named) -> Named {
+        tensors.iter().map(|(name, tensor)| (name.clone(), tensor.zeros_like())).collect()
     }
 
     #[test]

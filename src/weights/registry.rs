@@ -48,6 +48,16 @@ pub struct Preprocessing {
     pub std: [f64; 3],
 }
 
+impl Entry {
+    /// The activation that CLIP's weights were trained with, as `activation` states it; None of others. As
+    /// open_clip does it, the name tells: OpenAI's have QuickGELU, its own unless the name says so GELU.
+    pub fn activation(&self) -> Option<&'static str> {
+        let is_clip = self.kinds.iter().any(|kind| kind.starts_with("vit_"));
+        let quick = self.name.starts_with("openai/") || self.name.contains("quickgelu");
+        is_clip.then_some(if quick { "quick_gelu" } else { "gelu" })
+    }
+}
+
 impl Preprocessing {
     /// On one line.
     pub fn describe(&self) -> String {

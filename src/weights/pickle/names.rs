@@ -91,8 +91,22 @@ const LATER: [Dtype; 9] = [
 ];
 
 /// Modules all of whose functions are counted as harmful.
-const HARMFUL: [&str; 9] =
-    ["os", "posix", "nt", "subprocess", "pty", "shutil", "socket", "runpy", "webbrowser"];
+const HARMFUL: [&str; 14] = [
+    "os",
+    "posix",
+    "nt",
+    "subprocess",
+    "commands",
+    "pty",
+    "shutil",
+    "socket",
+    "runpy",
+    "webbrowser",
+    "importlib",
+    "imp",
+    "ctypes",
+    "code",
+];
 const HARMFUL_BUILTINS: [&str; 6] = ["eval", "exec", "compile", "execfile", "__import__", "open"];
 
 impl Name {
