@@ -2,7 +2,7 @@
 //! every example loads.
 
 use arcrun::config::{Experiment, Family, FamilyInfo, Table, load_str};
-use arcrun::data::SamplerConfig;
+use arcrun::data::{DataConfig, SamplerConfig};
 use arcrun::loss::LossConfig;
 use arcrun::optimizer::OptimizerConfig;
 use arcrun::scheduler::SchedulerConfig;
@@ -31,15 +31,20 @@ fn row(name: &str) -> String {
 
 #[test]
 fn every_example_loads_and_every_part_has_one() {
-    let mut shown: [BTreeSet<&str>; 4] = Default::default();
+    let mut shown: [BTreeSet<&str>; 5] = Default::default();
     for example in examples("docs/parts.md") {
-        let text = format!("data.kind = 'synthetic_faces'\n{example}");
+        let has_data = example.contains("[data]");
+        let data = if has_data { "" } else { "data.kind = 'synthetic_faces'\n" };
+        let text = format!("{data}{example}");
         let loaded = load_str::<Experiment>("parts.toml", &text, &[]);
         let experiment = loaded.unwrap_or_else(|e| panic!("{example}\n{e}")).experiment;
-        let Experiment { loss, optimizer, scheduler, sampler, .. } = &experiment;
-        let kinds = [loss.kind(), optimizer.kind(), scheduler.kind(), sampler.kind()];
+        if has_data {
+            assert_eq!(arcrun::plan::conflicts(&experiment), [], "{example}");
+        }
+        let Experiment { data, loss, optimizer, scheduler, sampler, .. } = &experiment;
+        let kinds = [data.kind(), loss.kind(), optimizer.kind(), scheduler.kind(), sampler.kind()];
         for ((table, kind), shown) in
-            ["loss", "optimizer", "scheduler", "sampler"].iter().zip(kinds).zip(&mut shown)
+            ["data", "loss", "optimizer", "scheduler", "sampler"].iter().zip(kinds).zip(&mut shown)
         {
             if example.contains(&format!("[{table}]")) {
                 shown.insert(kind);
@@ -47,6 +52,7 @@ fn every_example_loads_and_every_part_has_one() {
         }
     }
     let families = [
+        DataConfig::family(),
         LossConfig::family(),
         OptimizerConfig::family(),
         SchedulerConfig::family(),
