@@ -52,6 +52,7 @@ fn batches(set: &Dataset, to: &Preprocess) -> Vec<Batch> {
         workers: 2,
         prefetch: 2,
         on_corrupt: OnCorrupt::Skip,
+        shard: Default::default(),
     };
     let set = Arc::new(set.clone());
     let loader = Loader::new(set, to.clone(), Some(Augmentation::default()), options).unwrap();
@@ -149,6 +150,7 @@ fn a_decoded_pack_serves_its_input_only() {
         workers: 1,
         prefetch: 1,
         on_corrupt: OnCorrupt::Skip,
+        shard: Default::default(),
     };
     assert!(Loader::new(Arc::new(splits.train.clone()), other, None, options).is_err());
     // Normalisation and the order of channels come later.
