@@ -53,6 +53,8 @@ impl Line {
 impl Rotator {
     /// Rotates `image` (`height x width x 3`) by `angle` degrees counter-clockwise into `out`
     /// (`3 x height x width`).
+    // Inlined where AVX2 is switched on.
+    #[inline(always)]
     pub fn rotate(
         &mut self,
         image: &[u8],
@@ -94,6 +96,7 @@ impl Rotator {
 
     /// A row from column `first` on; `stride` is that of the padded image.
     #[expect(clippy::too_many_arguments, reason = "three planes of one row")]
+    #[inline(always)]
     fn row(
         &self,
         line: Line,
@@ -124,6 +127,7 @@ impl Rotator {
         }
     }
 
+    #[inline(always)]
     fn pad(&mut self, image: &[u8], height: usize, width: usize) {
         let stride = width + 2;
         self.padded.resize(stride * (height + 2), f32x4::ZERO);
@@ -139,6 +143,7 @@ impl Rotator {
 }
 
 /// What is after the point, to the 24 bits that a float32 holds.
+#[inline(always)]
 fn fraction(position: i64) -> f32x4 {
     f32x4::splat(((position as u32) >> 8) as i32 as f32 * (1.0 / (1u32 << 24) as f32))
 }
