@@ -62,6 +62,7 @@ fn curve(experiment: &Path, steps: usize, folder: &Path, sets: &[String]) -> Res
         workers: 1,
         prefetch: 2,
         on_corrupt: splits.on_corrupt,
+        shard: Default::default(),
     };
     let augmentation = Some(experiment.augmentation.clone());
     let preprocess = experiment.preprocess.build();
