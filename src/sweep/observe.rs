@@ -3,6 +3,7 @@
 use super::settings::Objective;
 use super::state::Observation;
 use crate::config::Experiment;
+use crate::evaluate::SetConfig;
 use crate::record::EPOCH_COLUMNS;
 use crate::record::feed::Feed;
 use crate::{Error, Result};
@@ -11,19 +12,51 @@ use std::path::Path;
 /// The checkpoint whose scores count: the weights as they are after an epoch.
 const CHECKPOINT: &str = "latest";
 
-/// Metrics of eval.csv besides those at a rate or a rank.
-const METRICS: [&str; 9] = [
-    "accuracy",
-    "accuracy_standard_error",
-    "threshold",
-    "auc",
-    "eer",
-    "precision@1",
-    "map",
-    "map@r",
-    "r_precision",
-];
-const METRICS_AT: [&str; 5] = ["val@far=", "far@far=", "tar@far=", "recall@", "cmc@"];
+/// What sets of a kind are scored by: metrics, and the beginnings of those at a rate or a rank.
+struct Metrics {
+    names: &'static [&'static str],
+    at: &'static [&'static str],
+}
+
+const OF_PAIRS: Metrics = Metrics {
+    names: &["accuracy", "accuracy_standard_error", "threshold", "auc", "eer"],
+    at: &["val@far=", "far@far=", "tar@far="],
+};
+const OF_RETRIEVAL: Metrics =
+    Metrics { names: &["precision@1", "map", "map@r", "r_precision"], at: &["recall@", "cmc@"] };
+const OF_IMAGE_TEXT: Metrics = Metrics {
+    names: &[
+        "image_to_text/recall@1",
+        "image_to_text/recall@5",
+        "image_to_text/recall@10",
+        "text_to_image/recall@1",
+        "text_to_image/recall@5",
+        "text_to_image/recall@10",
+    ],
+    at: &[],
+};
+
+impl Metrics {
+    fn of(set: &SetConfig) -> &'static Metrics {
+        match set {
+            SetConfig::Lfw(_) | SetConfig::Bin(_) | SetConfig::UnseenPairs(_) => &OF_PAIRS,
+            SetConfig::Retrieval(_) => &OF_RETRIEVAL,
+            SetConfig::ImageText(_) => &OF_IMAGE_TEXT,
+        }
+    }
+
+    fn has(&self, metric: &str) -> bool {
+        let at_rate = |name: &&str| {
+            metric.strip_prefix(*name).is_some_and(|rate| rate.parse::<f64>().is_ok())
+        };
+        self.names.contains(&metric) || self.at.iter().any(at_rate)
+    }
+
+    /// All, to be shown; what stands for a rate or a rank is left open.
+    fn shown(&self) -> Vec<&'static str> {
+        self.names.iter().chain(self.at).copied().collect()
+    }
+}
 
 /// Where a metric is logged.
 enum Source<'a> {
@@ -118,15 +151,22 @@ impl Objective {
                 if !varied && !sets.contains(&set) {
                     return wrong(format!("names no evaluation set {set:?}"), set, &sets);
                 }
-                let at_rate = |name: &str| {
-                    metric.strip_prefix(name).is_some_and(|rate| rate.parse::<f64>().is_ok())
+                // An axis may bring the set or change its kind.
+                let kinds = match base.evaluate.sets.get(set).filter(|_| !varied) {
+                    Some(set) => vec![Metrics::of(set)],
+                    None => vec![&OF_PAIRS, &OF_RETRIEVAL, &OF_IMAGE_TEXT],
                 };
-                let known =
-                    METRICS.contains(&metric) || METRICS_AT.iter().any(|name| at_rate(name));
-                match known {
-                    true => Ok(()),
-                    false => wrong(format!("names no metric {metric:?}"), metric, &METRICS),
+                if kinds.iter().any(|kind| kind.has(metric)) {
+                    return Ok(());
                 }
+                let known: Vec<&str> = kinds.iter().flat_map(|kind| kind.shown()).collect();
+                let of_kind = match base.evaluate.sets.get(set).filter(|_| !varied) {
+                    Some(config) => {
+                        format!(" of evaluate.sets.{set}, which is of kind {:?}", config.kind())
+                    }
+                    None => String::new(),
+                };
+                wrong(format!("names no metric {metric:?}{of_kind}"), metric, &known)
             }
         }
     }
@@ -217,5 +257,45 @@ mod tests {
         let values: BTreeMap<_, _> = [("val_loss".to_string(), None)].into();
         let ended = Feed::EpochEnded { epoch: 4, values };
         assert!(objective("val_loss").heard(&ended).unwrap().value.is_nan());
+    }
+    #[test]
+    fn a_metric_is_one_of_its_sets_kind() {
+        let text = "data.kind = \"synthetic_faces\"\n\
+                    [evaluate.sets.words]\nkind = \"image_text\"\n\
+                    [evaluate.sets.faces]\nkind = \"unseen_pairs\"\n\
+                    [evaluate.sets.found]\nkind = \"retrieval\"\n";
+        let base: Experiment = crate::config::load_str("x.toml", text, &[]).unwrap().experiment;
+        let check = |metric: &str, axes: &[&str]| {
+            let axes: Vec<String> = axes.iter().map(ToString::to_string).collect();
+            let checked = objective(metric).check(Path::new("s.toml"), &base, &axes);
+            checked.map_err(|error| format!("{error}"))
+        };
+        for right in [
+            "words/text_to_image/recall@1",
+            "eval/words/image_to_text/recall@10",
+            "faces/accuracy",
+            "faces/tar@far=1e-3",
+            "found/recall@1",
+            "found/map@r",
+        ] {
+            assert_eq!(check(right, &[]), Ok(()), "{right}");
+        }
+        for wrong in [
+            "words/recall@1",
+            "words/text_to_image/recall@2",
+            "words/accuracy",
+            "faces/recall@1",
+            "faces/tar@far=x",
+            "found/text_to_image/recall@1",
+            "found/accuracy",
+        ] {
+            let said = check(wrong, &[]).unwrap_err();
+            assert!(
+                said.contains("names no metric") && said.contains("of kind"),
+                "{wrong}: {said}"
+            );
+        }
+        assert_eq!(check("words/accuracy", &["evaluate.sets.words.kind"]), Ok(()));
+        assert!(check("words/nothing", &["evaluate.sets.words.kind"]).is_err());
     }
 }
