@@ -22,7 +22,7 @@ pub struct Freezing {
     /// Batch norms of the backbone, and whether they are frozen until the thaw alone.
     norms: Vec<(Switch, bool)>,
     can_recompute: bool,
-    /// Parameters frozen until the thaw, by full name; all that there is to thaw.
+    /// Parameters frozen until the thaw, or for good where there is none, by full name.
     held: BTreeMap<String, Tensor>,
     thawed: bool,
 }
@@ -126,7 +126,10 @@ impl Freezing {
                 "set it to 0".to_string(),
             ));
         }
-        self.held.retain(|name, _| grouped.members.contains_key(name));
+        if self.config.unfreeze_epoch > 0 {
+            // Without a thaw none of them is in a group.
+            self.held.retain(|name, _| grouped.members.contains_key(name));
+        }
         if !grouped.members.values().any(|member| member.parameter.requires_grad()) {
             let (key, stay) = match self.frozen {
                 true => ("backbone.frozen", "set backbone.frozen = false"),
