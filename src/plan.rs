@@ -110,6 +110,14 @@ pub fn conflicts(experiment: &Experiment) -> Vec<(String, String)> {
         );
         refuse("sampler.kind", message);
     }
+    if experiment.loss.needs().text && sampler::supports_pairs(&experiment.sampler) {
+        let message = format!(
+            "is \"{}\", which draws images by their identities, and images with captions have none: \
+             set sampler.kind = \"shuffle\"",
+            experiment.sampler.kind()
+        );
+        refuse("sampler.kind", message);
+    }
     for (key, message) in experiment.optimizer.validate() {
         refuse(&format!("optimizer.{key}"), message);
     }
@@ -135,6 +143,13 @@ pub fn conflicts(experiment: &Experiment) -> Vec<(String, String)> {
         )),
         _ => None,
     };
+    if experiment.loss.needs().text && experiment.train.batch_size == 1 {
+        let message = format!(
+            "is 1, but the loss \"{}\" tells the captions of a batch apart: set 2 or more",
+            experiment.loss.kind()
+        );
+        refuse("train.batch_size", message);
+    }
     if let Some(what) = normed.filter(|_| experiment.train.batch_size == 1) {
         let message = format!("is 1, but {what} needs 2 or more: one value has no variance");
         refuse("train.batch_size", message);

@@ -196,6 +196,22 @@ fn check_says_what_is_frozen() {
     assert_ne!(line(&frozen), line(&plain));
     let said = "stem and stages 1 to 2 of 2 frozen, ";
     assert!(frozen.contains(said) && frozen.contains("recomputed, 2 blocks at a time"), "{frozen}");
+    // What is said to be frozen is what trains no more, with a thaw and without.
+    let number = |text: &str, before: &str| -> usize {
+        let (head, _) = text.split_once(before).unwrap_or_else(|| panic!("no {before} in {text}"));
+        head.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    let trained =
+        |text: &str| -> usize { line(text).split_whitespace().last().unwrap().parse().unwrap() };
+    for stages in [1, 2] {
+        let stages = format!("finetune.freeze_stages={stages}");
+        let frozen = check(&[&stages]);
+        let (tensors, values) = (number(&frozen, " tensors, "), number(&frozen, " values"));
+        assert_eq!(values, trained(&plain) - trained(&frozen), "{frozen}");
+        let thawed = check(&[&stages, "finetune.unfreeze_epoch=3"]);
+        assert_eq!((number(&thawed, " tensors, "), number(&thawed, " values")), (tensors, values));
+        assert!(tensors > 0 && values > 0, "{frozen}");
+    }
     let later = check(&["backbone.frozen=true", "finetune.unfreeze_epoch=5"]);
     assert_eq!(line(&later), line(&plain));
     assert!(later.contains("all frozen until epoch 5, which is after the last, 3"), "{later}");

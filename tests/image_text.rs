@@ -146,7 +146,7 @@ fn captions_find_images_and_words_search() {
     let text = "grey with red in the top left";
     let search = ["search", "run", "--gallery", "pairs/images", "--text", text, "--top-k", "3"];
     let said = tiny.run(&[&search[..], &["--output", "found.json"]].concat()).exits(0);
-    assert!(said.stdout.contains("the 3 best of 72 images for each of 1 queries"), "{said:?}");
+    assert!(said.stdout.contains("the 3 best of 72 images for 1 query\n"), "{said:?}");
     let found: serde_json::Value =
         serde_json::from_slice(&std::fs::read(tiny.path("found.json")).unwrap()).unwrap();
     let hits: Vec<&str> =
@@ -169,6 +169,18 @@ fn captions_find_images_and_words_search() {
         .max_by(|a, b| cosine(&images[a * 16..][..16]).total_cmp(&cosine(&images[b * 16..][..16])))
         .unwrap();
     assert!(files[best].ends_with(hits[0]), "{} {}", files[best].display(), hits[0]);
+
+    let nothing =
+        ["search", "run", "--gallery", "pairs/images", "--text", " ", "--output", "n.json"];
+    tiny.run(&nothing).exits(2).says(&["--text is empty"]);
+
+    // What is of faces alone says so.
+    let said = tiny.succeed(&["export", "run", "--output", "image.safetensors"]);
+    assert!(said.contains("the text tower and its head are not in it"), "{said}");
+    let pictures = ["pairs/images/red-top left-dim.png", "pairs/images/blue-top left-dim.png"];
+    let compared = tiny.run(&[&["compare", "run"], &pictures[..]].concat()).exits(2);
+    compared.says(&["has no threshold", "no pairs of images", "--threshold of your own"]);
+    tiny.run(&["plot", "roc", "run"]).exits(2).says(&["no evaluation of it was of pairs"]);
 
     tiny.write("texts.txt", &format!("{text}\n\nblack\n"));
     tiny.succeed(&["embed", "run", "--texts", "texts.txt", "--output", "texts.csv"]);
@@ -242,6 +254,11 @@ fn what_does_not_fit_together_is_refused() {
     refused(&["loss.kind=arcface"], &["`loss.kind`", "has captions", "\"clip\""]);
     refused(&["text.heads=5"], &["`text.heads`", "5"]);
     refused(&["data.file=pairs/none.csv"], &["no file `pairs/none.csv` (data.file)"]);
+    refused(&["train.batch_size=1"], &["`train.batch_size`", "captions of a batch apart"]);
+    refused(
+        &["sampler.kind=pk"],
+        &["`sampler.kind`", "draws images by their identities", "\"shuffle\""],
+    );
     refused(&["data.path_column=img"], &["no column `img`", "data.path_column"]);
     refused(&["head.projection=none", "head.embedding_dim=32"], &["`head.projection`", "24"]);
     let faces = ["tiny.toml", "--dry-run", "--set", "evaluate.sets.words.kind=image_text"];
@@ -283,4 +300,85 @@ fn a_pack_of_pairs_trains_alike() {
     assert_eq!(losses(&run), losses(&packed));
     tiny.write("faces.toml", &format!("base = \"tiny.toml\"\n{data}"));
     tiny.run(&["check", "faces.toml"]).exits(2).says(&["loss.kind", "has captions"]);
+}
+
+#[test]
+fn a_check_and_a_bench_know_captions() {
+    let tiny = pairs();
+    let said = tiny.succeed(&["check", "pairs.toml"]);
+    assert!(said.contains("  train       50 images with 100 captions\n"), "{said}");
+    assert!(said.contains("  validation  11 images with 22 captions\n"), "{said}");
+    for loss in ["loss.kind=clip", "loss.kind=siglip"] {
+        for what in ["step", "loss"] {
+            let args =
+                ["bench", what, "pairs.toml", "--steps", "1", "--warm-up", "1", "--set", loss];
+            let said = tiny.succeed(&args);
+            assert!(said.contains("ms"), "{said}");
+        }
+    }
+}
+
+/// A caption alone in the last batch would count as a loss of 0.
+#[test]
+fn a_last_validation_batch_of_one_caption_counts_nothing() {
+    let tiny = pairs();
+    // 22 captions in batches of 7.
+    let run = train(&tiny, "run", &["--set", "train.epochs=1", "--set", "train.batch_size=7"]);
+    let log = std::fs::read_to_string(run.join("log.txt")).unwrap();
+    assert!(log.contains("the last caption is left out of the validation"), "{log}");
+    let with = val_loss(&run);
+    let lines = std::fs::read_to_string(tiny.path("pairs/captions.csv")).unwrap();
+    let set = arcrun::data::open(
+        &Model::open(&run).unwrap().plan.experiment.data,
+        &tiny.path("none"),
+        Model::open(&run).unwrap().plan.experiment.seed,
+        &|_, _| true,
+    );
+    let validation = set.unwrap().validation.unwrap();
+    let last = validation.captions.last().unwrap();
+    // Without that caption the others are validated alike.
+    let kept: Vec<&str> =
+        lines.lines().filter(|line| !line.trim_end_matches('"').ends_with(last.as_str())).collect();
+    assert_eq!(kept.len() + 1, lines.lines().count());
+    tiny.write("pairs/captions.csv", &kept.join("\n"));
+    let without = train(&tiny, "less", &["--set", "train.epochs=1", "--set", "train.batch_size=7"]);
+    assert_eq!(with, val_loss(&without));
+    let log = std::fs::read_to_string(without.join("log.txt")).unwrap();
+    assert!(!log.contains("left out of the validation"), "{log}");
+}
+
+fn val_loss(run: &std::path::Path) -> String {
+    column(&run.join("epochs.csv"), "val_loss").remove(0)
+}
+
+/// Captions that were changed between the sessions of a run.
+#[test]
+fn a_run_that_goes_on_says_which_data_changed() {
+    let tiny = pairs();
+    train(&tiny, "run", &["--set", "train.epochs=1", "--set", "scheduler.kind=constant"]);
+    let go_on = |epochs: &str| {
+        let sets = ["--set", epochs, "--set", "scheduler.kind=constant"];
+        let args = ["pairs.toml", "--run-dir", "run", "--continue-train", "latest"];
+        let ended = tiny.run(&[&args[..], &sets].concat()).exits(0);
+        format!("{}{}", ended.stdout, ended.stderr)
+    };
+    let json = |key: &str| support::run_json(&tiny.path("run"))[key].clone();
+    let first = json("data");
+    let said = go_on("train.epochs=2");
+    assert!(!said.contains("is not what the run began with"), "{said}");
+    assert_eq!(json("first_data"), serde_json::Value::Null);
+    let file = tiny.path("pairs/captions.csv");
+    let lines = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, lines.replace("with red in", "with some red in")).unwrap();
+    let said = go_on("train.epochs=3");
+    for part in ["train", "validation", "test"] {
+        let changed = json("data")[part] != first[part];
+        let told = said.contains(&format!("the {part} data is not what the run began with"));
+        assert_eq!(told, changed, "{part}: {said}");
+    }
+    assert!(said.contains("the train data is not"), "{said}");
+    assert_eq!(json("first_data"), first);
+    std::fs::write(&file, lines).unwrap();
+    assert!(!go_on("train.epochs=4").contains("is not what the run began with"));
+    assert_eq!((json("data"), json("first_data")), (first, serde_json::Value::Null));
 }

@@ -153,7 +153,7 @@ fn a_search_names_the_nearest_and_draws_them() {
     let found = std::fs::read(tiny.path("found.json")).unwrap();
     let by_index = [&args[..], &["--output", "index.json", "--index", "hnsw"]].concat();
     let said = tiny.run(&by_index).exits(0);
-    assert!(said.stdout.contains("the index finds 100.00 % of the true 3 best (of 1 queries)"));
+    assert!(said.stdout.contains("the index finds 100.00 % of the true 3 best (of 1 query)"));
     assert_eq!(std::fs::read(tiny.path("index.json")).unwrap(), found);
 
     tiny.run(&[&args[..], &["--output", "found.txt"]].concat()).exits(2).says(&["no .json file"]);

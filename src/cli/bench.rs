@@ -38,7 +38,9 @@ pub fn step(args: &BenchStepArgs) -> Result<()> {
     tch::manual_seed(derive(plan.experiment.seed, Stream::Step, 0, 0) as i64);
     let images = Tensor::randint(256, [batch, 3, height, width], (Kind::Uint8, plan.device));
     let labels = Tensor::randint(*classes as i64, [batch], (Kind::Int64, plan.device));
-    let inputs = Inputs::without_text(images, labels);
+    let captions: Vec<String> = (0..batch).map(|at| caption(plan.experiment.seed, at)).collect();
+    let tokens = model.tokens(&captions);
+    let inputs = Inputs { tokens, ..Inputs::without_text(images, labels) };
     let lr = plan.experiment.optimizer.lr();
     let before = memory("VmRSS");
     let mut measured = Vec::new();
@@ -101,6 +103,17 @@ pub fn step(args: &BenchStepArgs) -> Result<()> {
     }
 }
 
+/// Forty random words, the same for the same place: a text tower's time does not depend on them.
+fn caption(seed: u64, at: i64) -> String {
+    let mut words = derive(seed, Stream::Step, 1, at as u64);
+    let word = |_| {
+        words =
+            words.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ["red", "green", "large", "small", "round", "square", "on", "under"][(words >> 61) as usize]
+    };
+    (0..40).map(word).collect::<Vec<_>>().join(" ")
+}
+
 /// The experiment, with threads and determinism set.
 fn plan(args: &BenchStepArgs) -> Result<Plan> {
     let BenchStepArgs { experiment, steps, warm_up, classes, settings, .. } = args;
@@ -147,16 +160,21 @@ pub fn loss(args: &BenchStepArgs) -> Result<()> {
     let mut loss = experiment.loss.build(&(store.root() / "loss"), dim, *classes as i64);
     let options = (Kind::Float, plan.device);
     let embedding = Tensor::randn([batch, dim], options).set_requires_grad(true);
+    let text = experiment.loss.needs().text;
+    let text = text.then(|| Tensor::randn([batch, dim], options).set_requires_grad(true));
     let labels = Tensor::arange(batch, (Kind::Int64, plan.device))
         .divide_scalar_mode(2, "floor")
         .remainder(*classes as i64);
     let leaves: Vec<Tensor> =
         store.variables().into_values().chain([embedding.shallow_clone()]).collect();
+    let leaves: Vec<Tensor> =
+        leaves.into_iter().chain(text.as_ref().map(Tensor::shallow_clone)).collect();
     let before = memory("VmRSS");
     let mut measured = Vec::new();
     for step in 0..warm_up + steps {
         let begun = Instant::now();
-        let input = LossInput { embedding: &embedding, labels: &labels, text: None, train: true };
+        let input =
+            LossInput { embedding: &embedding, labels: &labels, text: text.as_ref(), train: true };
         let output = loss.forward(&input)?;
         let forward = lap(plan.device, begun);
         output.loss.backward();

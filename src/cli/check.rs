@@ -4,7 +4,7 @@ use super::args::{Settings, experiment_files};
 use super::progress::Counter;
 use super::{print_error, request, say};
 use crate::config::{Loaded, load};
-use crate::data::{Loader, LoaderOptions, OnCorrupt};
+use crate::data::{Dataset, Loader, LoaderOptions, OnCorrupt};
 use crate::evaluate::Absent;
 use crate::inference::{self, embedding};
 use crate::plan::Plan;
@@ -48,7 +48,7 @@ pub fn dry_run(plan: &Plan) -> Result<String> {
     set_up_torch(plan, None)?;
     let Prepared { splits, evaluation, notes } =
         prepare(plan, Verbosity::Normal, Absent::Refuse, &StopFlag::default())?;
-    let (images, classes) = (splits.train.len(), splits.train.labels.len());
+    let (train, classes) = (held(&splits.train), splits.train.labels.len());
     let mut model = Model::build(experiment, classes, plan.device);
     let loaded = pretrained::load(&model, experiment)?;
     let loaded = loaded.into_iter().chain(pretrained::preprocessing(experiment));
@@ -79,9 +79,13 @@ pub fn dry_run(plan: &Plan) -> Result<String> {
         let _ = writeln!(text, "  {name:<12}{value}");
     };
     line("device", crate::torch::device::describe(plan.device));
-    line("train", format!("{images} images of {classes} identities"));
+    line("train", train);
     if let Some(validation) = &splits.validation {
-        line("validation", format!("{} images", validation.len()));
+        let held = match validation.captions.is_empty() {
+            true => format!("{} images", validation.len()),
+            false => held(validation),
+        };
+        line("validation", held);
     }
     line("parameters", format!("{parameters}"));
     line("steps", format!("{} epochs of {steps}", experiment.train.epochs));
@@ -101,6 +105,14 @@ pub fn dry_run(plan: &Plan) -> Result<String> {
     let notes = notes.into_iter().chain(loaded).chain(groups.into_iter().flatten());
     notes.for_each(|note| line("note", note));
     Ok(text)
+}
+
+/// What a part of the data holds.
+fn held(set: &Dataset) -> String {
+    match set.captions.is_empty() {
+        true => format!("{} images of {} identities", set.len(), set.labels.len()),
+        false => format!("{} images with {} captions", set.distinct().len(), set.len()),
+    }
 }
 
 fn in_set(name: &str, error: Error) -> Error {

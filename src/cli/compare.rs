@@ -5,7 +5,7 @@ use super::embed::{embed_files, open};
 use super::say;
 use crate::data::OnCorrupt;
 use crate::evaluate::{PairSet, pairs::Pair, squared_distances};
-use crate::inference::{Threshold, as_trained};
+use crate::inference::{Model, Threshold, as_trained};
 use crate::record::Verbosity;
 use crate::{Error, Result};
 
@@ -22,7 +22,8 @@ pub fn compare(args: &CompareArgs, verbosity: Verbosity) -> Result<()> {
             let (name, epoch) = (&model.checkpoint, model.epoch);
             as_trained(&model.run, &model.plan, "the tuned threshold holds")
                 .map_err(|error| error.help("give a --threshold of your own"))?;
-            let tuned = Threshold::of_run(&model.run, name, epoch, tuned_on.as_deref())?;
+            let tuned = Threshold::of_run(&model.run, name, epoch, tuned_on.as_deref());
+            let tuned = tuned.map_err(|error| without_pairs(&model, error))?;
             let source = format!("tuned on {} for {} (epoch {epoch})", tuned.set, tuned.checkpoint);
             (tuned.value, source)
         }
@@ -50,4 +51,16 @@ pub fn compare(args: &CompareArgs, verbosity: Verbosity) -> Result<()> {
         if same { "same person" } else { "different persons" },
         squared.sqrt(),
     ))
+}
+
+/// Where nothing in the experiment tunes a threshold, an evaluation won't either.
+fn without_pairs(model: &Model, error: Error) -> Error {
+    match model.plan.experiment.evaluate.has_pairs() {
+        true => error,
+        false => Error::input(format!(
+            "{} has no threshold: its [evaluate.sets] have no pairs of images to tune one on",
+            model.run.display()
+        ))
+        .help("give a --threshold of your own"),
+    }
 }

@@ -20,8 +20,15 @@ pub fn export(args: &ExportArgs) -> Result<()> {
         Format::Safetensors => "",
         Format::TorchScript => "; loaded again, it gives the same embeddings",
     };
+    let without = match model.network.has_text() {
+        true => {
+            "the text tower and its head are not in it: captions are embedded by the run alone, \
+                 with run embed --texts\n"
+        }
+        false => "",
+    };
     say(&format!(
-        "{}: {} (epoch {}), {} x {} pixels to {} values{checked}\n",
+        "{}: {} (epoch {}), {} x {} pixels to {} values{checked}\n{without}",
         output.display(),
         model.checkpoint,
         model.epoch,

@@ -43,6 +43,9 @@ pub fn search(args: &SearchArgs, verbosity: Verbosity) -> Result<()> {
     if *top_k == 0 {
         return Err(Error::input("--top-k is 0: a search for no hits finds none"));
     }
+    if text.iter().any(|text| text.trim().is_empty()) {
+        return Err(Error::input("--text is empty: there is nothing to search for"));
+    }
     let sheet = contact_sheet.clone().unwrap_or_else(|| output.with_extension("png"));
     if sheet.extension().is_none_or(|extension| extension != "png") {
         return Err(Error::input(format!("--contact-sheet {} is no .png file", sheet.display())));
@@ -90,17 +93,25 @@ pub fn search(args: &SearchArgs, verbosity: Verbosity) -> Result<()> {
     let approximate = found.recall.map_or(String::new(), |recall| {
         let IndexRecall { queries, k, overlap } = recall;
         format!(
-            "the index finds {:.2} % of the true {k} best (of {queries} queries)\n",
-            100.0 * overlap
+            "the index finds {:.2} % of the true {k} best (of {})\n",
+            100.0 * overlap,
+            counted(queries)
         )
     });
     say(&format!(
-        "{}: the {} best of {gallery} images for each of {queries} queries\n{approximate}{}: the \
-         contact sheet{shown}\n",
+        "{}: the {} best of {gallery} images for {}\n{approximate}{}: the contact sheet{shown}\n",
         output.display(),
         found.hits.k,
+        match queries {
+            1 => counted(1),
+            _ => format!("each of {}", counted(queries)),
+        },
         sheet.display()
     ))
+}
+
+fn counted(queries: usize) -> String {
+    format!("{queries} {}", if queries == 1 { "query" } else { "queries" })
 }
 
 /// What is searched for.

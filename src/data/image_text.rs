@@ -1,5 +1,6 @@
 //! Images with captions: a CSV, TSV or JSON lines file of image paths and texts.
 
+mod quotes;
 mod read;
 
 use super::image_folder::Fractions;
@@ -9,7 +10,7 @@ use super::{Dataset, Image, Item, LabelMap, OnCorrupt, Splits, first};
 use crate::config::DatasetPath;
 use crate::random::{Stream, rng};
 use crate::{Error, Result};
-pub use read::{Caption, read};
+pub use read::{Caption, Pairs, read};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -63,12 +64,14 @@ impl ImageText {
             true => place.parent().unwrap_or(Path::new("")).to_path_buf(),
             false => images.resolve(datasets),
         };
-        let captions = read(&place, path_column, caption_column)?;
+        let Pairs { captions, notes } =
+            read(&place, path_column, caption_column)?.one_name_each(&root);
         let of_image = by_image(captions, &place, &root)?;
         let images = of_image.into_iter();
         let images = images.map(|(image, texts)| (root.join(image).into(), texts)).collect();
         let mut splits = divide(images, &root, fractions, seed)?;
         splits.on_corrupt = *on_corrupt;
+        splits.notes.extend(notes);
         Ok(splits)
     }
 }
@@ -229,6 +232,30 @@ mod tests {
         assert_eq!(open(3).train, splits.train);
         assert_ne!(open(4).train, splits.train);
         assert!(splits.notes[0].contains("20 images with 40 captions: 12 to train on"));
+    }
+
+    /// However the file names it.
+    #[test]
+    fn an_image_is_in_one_part() {
+        let folder = folder(12);
+        let file = folder.path().join("pairs.csv");
+        let lines = std::fs::read_to_string(&file).unwrap().replace(",again", "-,again");
+        let lines: Vec<String> = (lines.lines().enumerate())
+            .map(|(number, line)| match line.contains("-,again") {
+                true if number % 4 == 0 => format!("./{line}").replace("-,", ","),
+                true => format!("../{}/{line}", folder.path().file_name().unwrap().display())
+                    .replace("-,", ","),
+                false => line.to_string(),
+            })
+            .collect();
+        std::fs::write(&file, lines.join("\n")).unwrap();
+        let splits = kind(folder.path(), "pairs.csv").open(folder.path(), 3).unwrap();
+        assert!(splits.notes[0].starts_with("12 images with 24 captions"), "{:?}", splits.notes);
+        assert!(
+            splits.notes.iter().any(|note| note.starts_with("6 names stand")),
+            "{:?}",
+            splits.notes
+        );
     }
 
     #[test]

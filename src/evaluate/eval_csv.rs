@@ -71,6 +71,7 @@ pub struct Row {
     pub epoch: Option<u64>,
     pub checkpoint: String,
     pub set: String,
+    pub metric: String,
 }
 
 /// What every row is about, in order; empty where there is no file. A last line that a kill cut short
@@ -90,7 +91,7 @@ pub fn rows(path: &Path) -> Result<Vec<Row>> {
         let text = |column: usize| {
             String::from_utf8_lossy(row.get(column).unwrap_or_default()).into_owned()
         };
-        Ok(Row { epoch: text(0).parse().ok(), checkpoint: text(1), set: text(2) })
+        Ok(Row { epoch: text(0).parse().ok(), checkpoint: text(1), set: text(2), metric: text(3) })
     });
     rows.collect()
 }
@@ -112,7 +113,8 @@ mod tests {
                     0,untrained,\"a,b\",accuracy,1,0\n3,latest,lfw,accuracy,1,0\n";
         assert_eq!(text, format!("{HEADER}{rows}"));
         let read = super::rows(&path).unwrap();
-        let third = Row { epoch: Some(0), checkpoint: "untrained".into(), set: "a,b".into() };
+        let (checkpoint, metric) = ("untrained".into(), "accuracy".into());
+        let third = Row { epoch: Some(0), checkpoint, set: "a,b".into(), metric };
         assert_eq!((read.len(), &read[2]), (4, &third));
     }
 

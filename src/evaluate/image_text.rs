@@ -2,7 +2,7 @@
 
 use super::set::{Detail, Outcome};
 use crate::config::DatasetPath;
-use crate::data::image_text::{Caption, read};
+use crate::data::image_text::{Caption, Pairs, read};
 use crate::data::{Image, Splits};
 use crate::retrieval::{BothDirections, Matrix, Progress, both_directions};
 use crate::{Error, Result};
@@ -71,9 +71,10 @@ impl ImageTextRetrieval {
                 true => place.parent().unwrap_or(Path::new("")).to_path_buf(),
                 false => images.resolve(datasets),
             };
-            let pairs = read(&place, "", "")?;
+            let Pairs { captions, notes } = read(&place, "", "")?.one_name_each(&root);
             let at = |Caption { image, text }: Caption| (Image::from(root.join(image)), text);
-            return whole(ImageTextSet::new(pairs.into_iter().map(at))).present(&place);
+            let set = ImageTextSet { notes, ..ImageTextSet::new(captions.into_iter().map(at)) };
+            return whole(set).present(&place);
         }
         let part = splits.and_then(|splits| match split {
             TextSplit::Test => splits.test.as_ref(),

@@ -127,6 +127,16 @@ impl Evaluate {
         self.sets.values().any(SetConfig::needs_data)
     }
 
+    /// Whether a set is of pairs, which a threshold is tuned on.
+    pub fn has_pairs(&self) -> bool {
+        use SetConfig::{Bin, ImageText, Lfw, Retrieval, UnseenPairs};
+        let of_pairs = |set: &SetConfig| match set {
+            Lfw(_) | Bin(_) | UnseenPairs(_) => true,
+            Retrieval(_) | ImageText(_) => false,
+        };
+        self.sets.values().any(of_pairs)
+    }
+
     /// The sets that only a model with a text tower can be scored on, by name.
     pub fn of_texts(&self) -> Vec<&str> {
         let texts = self.sets.iter().filter(|(_, set)| matches!(set, SetConfig::ImageText(_)));

@@ -189,7 +189,7 @@ pub fn clean(run: &Path) -> Result<()> {
 /// `eval.csv` were cut. What stood in those files before is gone too, since each evaluation replaces
 /// the file of the one before.
 pub fn remove(run: &Path, cut: &[eval_csv::Row]) -> Result<()> {
-    for eval_csv::Row { checkpoint, set, epoch: _ } in cut {
+    for eval_csv::Row { checkpoint, set, epoch: _, metric: _ } in cut {
         let path = path(run, set, checkpoint);
         match fs::remove_file(&path) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
@@ -282,6 +282,7 @@ mod tests {
             epoch: Some(3),
             checkpoint: "latest".into(),
             set: set.into(),
+            metric: "accuracy".into(),
         });
         remove(run, &cut).unwrap();
         assert!(!file.exists() && path(run, "a/b", "untrained").exists());

@@ -3,7 +3,7 @@
 use crate::checkpoint::durable;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -90,6 +90,9 @@ pub struct RunInfo {
     pub seed: u64,
     /// The fingerprint of each part of the data: `train`, `validation`, `test`, `unseen`.
     pub data: BTreeMap<String, String>,
+    /// Those that the run began with, where it was continued on other data; else empty.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub first_data: BTreeMap<String, String>,
     /// Trainable parameters.
     pub parameters: u64,
     pub parent: Option<Parent>,
@@ -148,6 +151,27 @@ impl RunInfo {
         self.continued += 1;
         let (status, ended, note) = (Status::Running, None, None);
         RunInfo { git, host, platform, command, started, status, ended, note, ..self }
+    }
+
+    /// Takes the fingerprints of the data as it is now and returns the parts that are not as the run
+    /// began with them, whose fingerprints are kept beside.
+    pub fn take_data(&mut self, data: BTreeMap<String, String>) -> Vec<String> {
+        let before = std::mem::replace(&mut self.data, data);
+        if self.first_data.is_empty() {
+            self.first_data = before;
+        }
+        // A run that has recorded none begins with these.
+        let first = &self.first_data;
+        let parts: BTreeSet<&String> = match first.is_empty() {
+            true => BTreeSet::new(),
+            false => first.keys().chain(self.data.keys()).collect(),
+        };
+        let differs = |part: &&String| first.get(*part) != self.data.get(*part);
+        let changed: Vec<String> = parts.into_iter().filter(differs).cloned().collect();
+        if changed.is_empty() {
+            self.first_data.clear();
+        }
+        changed
     }
 
     /// Marks how it ended, now.
@@ -212,6 +236,22 @@ mod tests {
         let again = back.continued(folder.path());
         assert_eq!((again.status, again.continued, again.parameters), (Status::Running, 1, 7));
         assert_eq!((again.ended, again.note, again.created), (None, None, info.created));
+    }
+
+    #[test]
+    fn the_first_data_stays_while_it_differs() {
+        let of = |parts: &[(&str, &str)]| -> BTreeMap<String, String> {
+            parts.iter().map(|(part, print)| (part.to_string(), print.to_string())).collect()
+        };
+        let (first, other) = (of(&[("train", "a"), ("test", "b")]), of(&[("train", "c")]));
+        let mut info = RunInfo::default();
+        assert!(info.take_data(first.clone()).is_empty());
+        assert!(info.take_data(first.clone()).is_empty() && info.first_data.is_empty());
+        for _ in 0..2 {
+            assert_eq!(info.take_data(other.clone()), ["test", "train"]);
+            assert_eq!((&info.data, &info.first_data), (&other, &first));
+        }
+        assert!(info.take_data(first.clone()).is_empty() && info.first_data.is_empty());
     }
 
     #[test]

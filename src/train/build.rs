@@ -63,6 +63,9 @@ pub fn build<'a>(
         recorder.notice("the last batch of one image is left out of each epoch")?;
     }
     let validation = splits.validation.filter(|set| !set.is_empty());
+    if validation.as_ref().is_some_and(|set| ends_in_one_caption(experiment, set)) {
+        recorder.notice("the last caption is left out of the validation: alone in its batch")?;
+    }
     let wanted = Wanted {
         every: experiment.record.embeddings_every_epochs,
         samples: experiment.record.embeddings_samples,
@@ -189,6 +192,12 @@ fn leaves_out_last(experiment: &Experiment, images: usize) -> bool {
         SamplerConfig::Pk(_) => 0,
     };
     experiment.train.drop_last || remainder == 1 && images > 1
+}
+
+/// Whether the last batch of a validation is a caption that there is nothing to tell apart from, which
+/// [`Trainer`] leaves out.
+fn ends_in_one_caption(experiment: &Experiment, set: &Dataset) -> bool {
+    set.captions.len() % experiment.train.batch_size == 1
 }
 
 #[cfg(test)]

@@ -153,6 +153,11 @@ impl Model {
         self.head.forward(&features, train)
     }
 
+    /// Whether there is a text tower.
+    pub fn has_text(&self) -> bool {
+        self.text.is_some()
+    }
+
     /// Captions as the text tower takes them, on the model's device; None of a model without one.
     ///
     /// # Shapes

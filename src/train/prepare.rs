@@ -80,6 +80,11 @@ pub fn open_splits(plan: &Plan, verbosity: Verbosity, stop: &StopFlag) -> Result
         let note = keep_pairs(&mut splits);
         splits.notes.extend(note);
     }
+    if splits.validation.as_ref().is_some_and(|set| set.captions.len() == 1) {
+        splits.validation = None;
+        let note = "a single caption to validate is told apart from nothing: nothing is validated";
+        splits.notes.push(note.to_string());
+    }
     Ok(splits)
 }
 

@@ -160,9 +160,14 @@ impl Session {
             device: device::describe(plan.device),
             threads: tch::get_num_threads() as usize,
             seed: plan.experiment.seed,
-            data: prepared.splits.fingerprints()?,
             ..info
         };
+        for part in info.take_data(prepared.splits.fingerprints()?) {
+            warnings.push(format!(
+                "the {part} data is not what the run began with: other names, sizes, identities or \
+                 captions (`first_data` in run.json has the fingerprint of then)"
+            ));
+        }
         info.parent = parent.or(info.parent);
         info.versions.insert("libtorch".to_string(), crate::torch::version());
         let path = run.path().to_path_buf();

@@ -247,6 +247,10 @@ impl Trainer<'_> {
                 return Err(Error::stopped(format!("stopped by {by} during validation")));
             }
             let batch = batch?;
+            if batch.len() == 1 && !loader.dataset().captions.is_empty() {
+                // A caption alone is told apart from nothing: its loss is 0 whatever the weights.
+                continue;
+            }
             let inputs = Inputs::of(&batch, loader.dataset(), &self.model);
             let _no_grad = tch::no_grad_guard();
             let forward = self.stepper.forward(&mut self.model, &inputs, false)?;
@@ -269,6 +273,9 @@ impl Trainer<'_> {
             counter.set(seen, loader.dataset().len());
         }
         counter.finish();
+        if seen == 0 {
+            return Ok(None);
+        }
         Ok(Some((loss / seen as f64, correct as f64 / seen as f64)))
     }
 
