@@ -52,6 +52,9 @@ fn a_run_from_a_pack_is_the_run_from_the_folder() {
     tiny.run(&["data", "pack", "packed.toml", "--output", "c.pack"])
         .exits(2)
         .says(&["decoded already", "--decoded"]);
+    let crop = "augmentation.resized_crop.share=0.5";
+    let ended = tiny.run(&["check", "packed.toml", "--set", crop]).exits(0);
+    assert!(ended.stdout.contains("decoded at the input size"), "{}", ended.stdout);
     for command in [&["check"][..], &["data", "pack", "--decoded", "--output", "c.pack"]] {
         let other = ["packed.toml", "--set", "preprocess.width=40"];
         tiny.run(&[command, &other].concat())

@@ -63,6 +63,7 @@ pub fn dry_run(plan: &Plan) -> Result<String> {
         workers: 1,
         prefetch: 1,
         on_corrupt: splits.on_corrupt,
+        shard: Default::default(),
     };
     let augmentation = Some(experiment.augmentation.clone());
     let loader =

@@ -23,6 +23,9 @@ const MAX_SCANNED: u64 = 2_000_000_000;
 /// Pixel bytes that a buffer keeps for the next image: 16 million pixels.
 const MAX_KEPT: usize = 48 << 20;
 
+/// How a JPEG file begins.
+const JPEG: [u8; 2] = [0xff, 0xd8];
+
 /// An image, `height x width x 3`. Its buffer is reused from one image to the next.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rgb {
@@ -113,47 +116,32 @@ fn decode_guarded(
     if is_truncated_jpeg(bytes) {
         return Err("the JPEG ends before its end-of-image marker".into());
     }
+    // libjpeg reads the header too: a second reader would cost as much as a small image.
+    if bytes.starts_with(&JPEG) {
+        let wanted = |width, height, orientation| {
+            bounded(bytes, width, height)?;
+            Ok(eighths(width, height, orientation, needed))
+        };
+        if let Some(orientation) = super::jpeg::decode(bytes, image, &wanted)? {
+            if orientation != Orientation::NoTransforms {
+                turn(image, orientation);
+            }
+            return Ok(());
+        }
+    }
     let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
     let reader = reader.map_err(|e| e.to_string())?;
-    let is_jpeg = reader.format() == Some(ImageFormat::Jpeg);
     // The program writes animations; a face in one would be its first frame in 256 colours.
     if reader.format() == Some(ImageFormat::Gif) {
         return Err("GIF is not supported".into());
     }
     let mut decoder = reader.into_decoder().map_err(|e| e.to_string())?;
     let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > MAX_PIXELS {
-        return Err(format!(
-            "{width}x{height} pixels, more than {} million",
-            MAX_PIXELS / 1_000_000
-        ));
-    }
-    if is_jpeg && u64::from(width) * u64::from(height) * scans(bytes) > MAX_SCANNED {
-        return Err(format!("{} passes over {width}x{height} pixels", scans(bytes)));
-    }
+    bounded(bytes, width as usize, height as usize)?;
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(MAX_ALLOCATION);
     decoder.set_limits(limits).map_err(|e| e.to_string())?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let turned = matches!(
-        orientation,
-        Orientation::Rotate90
-            | Orientation::Rotate270
-            | Orientation::Rotate90FlipH
-            | Orientation::Rotate270FlipH
-    );
-    let needed = match turned {
-        true => needed(height as usize, width as usize),
-        false => needed(width as usize, height as usize),
-    };
-    // libjpeg is fast at powers of two only.
-    let eighths = [1, 2, 4].into_iter().find(|eighths| f64::from(*eighths) / 8.0 >= needed);
-    if is_jpeg && super::jpeg::decode(bytes, image, eighths.unwrap_or(8))? {
-        if orientation != Orientation::NoTransforms {
-            turn(image, orientation);
-        }
-        return Ok(());
-    }
     if decoder.color_type() == ColorType::Rgb8 && orientation == Orientation::NoTransforms {
         (image.width, image.height) = (width as usize, height as usize);
         image.pixels.resize(image.width * image.height * 3, 0);
@@ -170,10 +158,44 @@ fn decode_guarded(
     Ok(())
 }
 
+/// # Errors
+/// More pixels, or passes over them, than any photograph has.
+fn bounded(bytes: &[u8], width: usize, height: usize) -> Result<(), String> {
+    let pixels = width as u64 * height as u64;
+    if pixels > MAX_PIXELS {
+        let limit = MAX_PIXELS / 1_000_000;
+        return Err(format!("{width}x{height} pixels, more than {limit} million"));
+    }
+    if bytes.starts_with(&JPEG) && pixels * scans(bytes) > MAX_SCANNED {
+        return Err(format!("{} passes over {width}x{height} pixels", scans(bytes)));
+    }
+    Ok(())
+}
+
+/// At which share of its sides a JPEG is decoded. libjpeg is fast at powers of two only.
+fn eighths(
+    width: usize,
+    height: usize,
+    orientation: Orientation,
+    needed: &dyn Fn(usize, usize) -> f64,
+) -> u8 {
+    let turned = matches!(
+        orientation,
+        Orientation::Rotate90
+            | Orientation::Rotate270
+            | Orientation::Rotate90FlipH
+            | Orientation::Rotate270FlipH
+    );
+    let needed = if turned { needed(height, width) } else { needed(width, height) };
+    let found = [1, 2, 4].into_iter().find(|eighths| f64::from(*eighths) / 8.0 >= needed);
+    found.unwrap_or(8)
+}
+
 /// Starts of scans in a JPEG. In compressed data 0xff is followed by 0, so other than these only a few in
 /// embedded thumbnails and colour profiles look like one.
 fn scans(bytes: &[u8]) -> u64 {
-    bytes.windows(2).filter(|pair| *pair == [0xff, 0xda]).count() as u64
+    let pairs = bytes.iter().zip(bytes.iter().skip(1));
+    pairs.filter(|(first, second)| **first == 0xff && **second == 0xda).count() as u64
 }
 
 fn turn(image: &mut Rgb, orientation: Orientation) {
@@ -198,7 +220,7 @@ fn on_black(image: DynamicImage) -> image::RgbImage {
 /// The JPEG decoder fills what is missing with grey instead of failing. A whole file has an
 /// end-of-image marker after its last start of scan (an embedded thumbnail's comes before).
 pub(super) fn is_truncated_jpeg(bytes: &[u8]) -> bool {
-    if !bytes.starts_with(&[0xff, 0xd8]) {
+    if !bytes.starts_with(&JPEG) {
         return false;
     }
     let marker = |pair: &[u8]| pair[0] == 0xff && (pair[1] == 0xd9 || pair[1] == 0xda);

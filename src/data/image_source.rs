@@ -1,6 +1,7 @@
 //! An image before it is decoded.
 
 use super::decode::{self, Fault};
+use super::pack::Decoded;
 use super::{Container, Stored};
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
@@ -59,6 +60,14 @@ impl Image {
                 Ok(Stored::Encoded(scratch))
             }
             Image::Member { container, number } => container.read(*number, scratch),
+        }
+    }
+
+    /// What it was decoded and resized for, where that was done before.
+    pub fn decoded(&self) -> Option<&Decoded> {
+        match self {
+            Image::File(_) => None,
+            Image::Member { container, number: _ } => container.decoded(),
         }
     }
 }

@@ -2,25 +2,43 @@
 //! bits, and decoders differ in the rounding of the inverse DCT and in the upsampling of colour.
 
 use super::decode::Rgb;
-use mozjpeg::{ColorSpace, Compress, Decompress};
+use image::metadata::Orientation;
+use mozjpeg::{ColorSpace, Compress, Decompress, Marker};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Decodes `bytes` into `image`; false, and nothing done, where libjpeg has no conversion to RGB
-/// (CMYK). `eighths`: the size of the result, 1, 2, 4 or 8 eighths of the image's sides, from as many of
-/// each block's frequencies. The error says why it can't be done.
-pub fn decode(bytes: &[u8], image: &mut Rgb, eighths: u8) -> Result<bool, String> {
+/// What to make of a JPEG file: called with width and height as they are stored, and the EXIF
+/// orientation; answers the size of the result, 1, 2, 4 or 8 eighths of the image's
+/// sides, from as many of each block's frequencies. Its error is the file's.
+pub type Wanted<'a> = &'a dyn Fn(usize, usize, Orientation) -> Result<u8, String>;
+
+/// Decodes `bytes` into `image`, as stored, and returns how it is to be turned; None, and nothing done,
+/// where libjpeg has no conversion to RGB (CMYK). The error says why it can't be done.
+pub fn decode(
+    bytes: &[u8],
+    image: &mut Rgb,
+    wanted: Wanted<'_>,
+) -> Result<Option<Orientation>, String> {
     // libjpeg's fatal errors come as panics with a text, past the panic hook.
-    let result = catch_unwind(AssertUnwindSafe(|| decode_unwinding(bytes, image, eighths)));
+    let result = catch_unwind(AssertUnwindSafe(|| decode_unwinding(bytes, image, wanted)));
     result.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         Err(text.unwrap_or_else(|| "the JPEG decoder gave up on it".into()))
     })
 }
 
-fn decode_unwinding(bytes: &[u8], image: &mut Rgb, eighths: u8) -> Result<bool, String> {
-    let mut header = Decompress::new_mem(bytes).map_err(|e| e.to_string())?;
+fn decode_unwinding(
+    bytes: &[u8],
+    image: &mut Rgb,
+    wanted: Wanted<'_>,
+) -> Result<Option<Orientation>, String> {
+    let header = Decompress::with_markers(&[Marker::APP(1)]).from_mem(bytes);
+    let mut header = header.map_err(|e| e.to_string())?;
+    let exif = header.markers().find_map(|marker| marker.data.strip_prefix(b"Exif\0\0"));
+    let orientation = exif.and_then(Orientation::from_exif_chunk);
+    let orientation = orientation.unwrap_or(Orientation::NoTransforms);
+    let eighths = wanted(header.width(), header.height(), orientation)?;
     if matches!(header.color_space(), ColorSpace::JCS_CMYK | ColorSpace::JCS_YCCK) {
-        return Ok(false);
+        return Ok(None);
     }
     if eighths < 8 {
         header.scale(eighths);
@@ -31,7 +49,7 @@ fn decode_unwinding(bytes: &[u8], image: &mut Rgb, eighths: u8) -> Result<bool, 
     (image.width, image.height) = (width, height);
     started.read_scanlines_into(&mut image.pixels).map_err(|e| e.to_string())?;
     started.finish().map_err(|e| e.to_string())?;
-    Ok(true)
+    Ok(Some(orientation))
 }
 
 /// Appends `height x width x 3` pixels to `file` as JPEG, with libjpeg's standard tables and colour at half the

@@ -60,6 +60,31 @@ pub struct LoaderOptions {
     /// each worker. Memory is bounded by that many batches.
     pub prefetch: usize,
     pub on_corrupt: OnCorrupt,
+    /// Of several processes that train together.
+    pub shard: Shard,
+}
+
+/// Which part of every batch is loaded: `batch_size` is that of one process, the whole batch has `ranks`
+/// times as many, and is the same for any number of processes with the same product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    pub rank: usize,
+    pub ranks: usize,
+}
+
+impl Default for Shard {
+    /// All of it.
+    fn default() -> Shard {
+        Shard { rank: 0, ranks: 1 }
+    }
+}
+
+impl Shard {
+    /// This rank's part of a batch; a last one that does not divide evenly differs by one.
+    fn part<T>(self, batch: &[T]) -> &[T] {
+        let Shard { rank, ranks } = self;
+        &batch[batch.len() * rank / ranks..batch.len() * (rank + 1) / ranks]
+    }
 }
 
 /// Makes the batches of any epoch of a data set.
@@ -88,15 +113,16 @@ impl Loader {
         }
         dataset.fits(&preprocess)?;
         let pairs = options.sampler.as_ref().is_some_and(supports_pairs);
-        if options.drop_last && count < options.batch_size && !pairs {
+        let whole = options.batch_size * options.shard.ranks;
+        if options.drop_last && count < whole && !pairs {
             return Err(Error::input(format!(
-                "a batch of {} is larger than the data: {count} images in {root}",
-                options.batch_size
+                "a batch of {whole} is larger than the data: {count} images in {root}"
             ))
             .help(format!("lower the batch size to {count} or less")));
         }
         let of_label = group(&dataset);
-        let LoaderOptions { batch_size, drop_last, .. } = options;
+        let LoaderOptions { drop_last, .. } = options;
+        let batch_size = options.batch_size * options.shard.ranks;
         let sampler = match &options.sampler {
             Some(sampler) => sampler.build(&dataset, &of_label, batch_size, drop_last)?,
             None => Box::new(InOrder { count, batch_size, drop_last }),
@@ -212,9 +238,10 @@ impl Work for EpochWork {
     ) -> Result<Batch> {
         let begun = Instant::now();
         let Preprocess { height, width, .. } = self.source.preprocess;
-        let size = self.source.options.batch_size;
+        let LoaderOptions { batch_size, shard, .. } = self.source.options;
+        let size = batch_size * shard.ranks;
         let first = number * size;
-        let wanted = &self.order[first..self.order.len().min(first + size)];
+        let wanted = shard.part(&self.order[first..self.order.len().min(first + size)]);
         let mut images = vec![0; wanted.len() * 3 * height * width];
         let mut indices = Vec::with_capacity(wanted.len());
         for (pick, out) in wanted.iter().zip(images.chunks_exact_mut(3 * height * width)) {

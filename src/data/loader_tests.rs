@@ -36,6 +36,7 @@ fn options(workers: usize) -> LoaderOptions {
         workers,
         prefetch: 2,
         on_corrupt: OnCorrupt::Skip,
+        shard: Default::default(),
     }
 }
 
@@ -314,4 +315,27 @@ fn real_grey_pgm_faces_load() {
     assert_eq!((dataset.labels.len(), dataset.len()), (40, 400));
     let first = loader(&dataset, options(1)).epoch(0, 0).next().unwrap().unwrap();
     assert!(first.images.chunks(3 * 16 * 14).all(|image| image[..224] == image[224..448]));
+}
+
+#[test]
+fn ranks_share_the_batches_of_one_process() {
+    let (_dir, dataset) = folder(&[]);
+    let whole = LoaderOptions { batch_size: 8, ..options(1) };
+    let whole = batches(&loader(&dataset, whole), 2, 0);
+    for ranks in [2, 4] {
+        let of_rank = |rank| {
+            let shard = Shard { rank, ranks };
+            let options = LoaderOptions { batch_size: 8 / ranks, shard, ..options(2) };
+            batches(&loader(&dataset, options), 2, 0)
+        };
+        let parts: Vec<Vec<Batch>> = (0..ranks).map(of_rank).collect();
+        for (number, batch) in whole.iter().enumerate() {
+            let joined: Vec<usize> =
+                parts.iter().flat_map(|part| part[number].indices.clone()).collect();
+            assert_eq!(joined, batch.indices, "batch {number} of {ranks} ranks");
+            let pixels: Vec<u8> =
+                parts.iter().flat_map(|part| part[number].images.clone()).collect();
+            assert_eq!(pixels, batch.images);
+        }
+    }
 }

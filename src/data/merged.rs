@@ -64,14 +64,20 @@ impl Merged {
     /// Opens every source and puts their parts together.
     ///
     /// # Errors
-    /// Those of the sources, with their names; an image that two of them have; with `join` an identity
+    /// Those of the sources, with their names; a pack with captions; an image that two of them have; with `join` an identity
     /// that one trains on and another holds out.
     pub fn open(&self, datasets: &Path, seed: u64, progress: &Progress<'_>) -> Result<Splits> {
         let Self { sources, join } = self;
         let opened = (sources.iter())
             .map(|(name, source)| {
-                let splits = super::open(source, datasets, seed, progress);
-                Ok((name.as_str(), splits.map_err(|error| named(name, error))?))
+                let splits = super::open(source, datasets, seed, progress)
+                    .map_err(|error| named(name, error))?;
+                // Only when a pack is open is it known what it holds.
+                if !splits.train.captions.is_empty() {
+                    return Err(named(name, Error::input("it has captions instead of identities"))
+                        .help("sources need identities"));
+                }
+                Ok((name.as_str(), splits))
             })
             .collect::<Result<Vec<Opened<'_>>>>()?;
         merge(opened, *join)

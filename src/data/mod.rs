@@ -64,7 +64,7 @@ pub use image_glob::{Glob, NamedBy};
 pub use image_source::Image;
 pub use image_text::ImageText;
 pub use labels::LabelMap;
-pub use loader::{Batch, EpochIter, Loader, LoaderOptions};
+pub use loader::{Batch, EpochIter, Loader, LoaderOptions, Shard};
 pub use merged::Merged;
 pub use pack::{Pack, PackFile};
 pub use preprocess::{Channels, Interpolation, Preprocess, PreprocessConfig, Resize};

@@ -15,6 +15,7 @@ pub mod margin_softmax;
 pub mod memory;
 pub mod scaler;
 pub mod threads;
+pub mod vector;
 
 /// Version of libtorch, such as `2.11.0`.
 pub fn version() -> String {

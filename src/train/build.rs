@@ -11,7 +11,7 @@ use super::step::Stepper;
 use super::trainer::Trainer;
 use crate::checkpoint::{self, Labels, Snapshot, Store};
 use crate::config::Experiment;
-use crate::data::{Dataset, Loader, LoaderOptions, OnCorrupt, SamplerConfig};
+use crate::data::{Dataset, Loader, LoaderOptions, OnCorrupt, SamplerConfig, Shard};
 use crate::plan::Plan;
 use crate::record::{Event, Recorder, RunInfo};
 use crate::scheduler::Horizon;
@@ -178,6 +178,7 @@ fn options(plan: &Plan, on_corrupt: OnCorrupt) -> LoaderOptions {
         workers: workers(plan),
         prefetch: experiment.loader.prefetch,
         on_corrupt,
+        shard: Shard::default(),
     }
 }
 
@@ -185,7 +186,9 @@ fn options(plan: &Plan, on_corrupt: OnCorrupt) -> LoaderOptions {
 /// asked for, and one of a single image always, since batch norm needs two samples.
 fn leaves_out_last(experiment: &Experiment, images: usize) -> bool {
     let remainder = match experiment.sampler {
-        SamplerConfig::Shuffle(_) => images % experiment.train.batch_size,
+        SamplerConfig::Shuffle(_) | SamplerConfig::ClassBalanced(_) => {
+            images % experiment.train.batch_size
+        }
         SamplerConfig::Pk(_) => 0,
     };
     experiment.train.drop_last || remainder == 1 && images > 1

@@ -2,7 +2,7 @@
 
 use super::model::Model;
 use crate::data::{Batch, Dataset};
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 /// What a step is given, on the model's device.
 #[derive(Debug)]
@@ -29,10 +29,18 @@ impl Inputs {
             false => batch.indices.iter().map(|index| set.captions[*index].as_str()).collect(),
         };
         Inputs {
-            pixels: pixels(batch).to_device(device),
+            pixels: to_device(pixels(batch), device),
             labels: Tensor::from_slice(&batch.labels).to_device(device),
             tokens: (!captions.is_empty()).then(|| model.tokens(&captions)).flatten(),
         }
+    }
+}
+
+/// To a GPU from pinned memory, so that the copy goes on while the host does.
+fn to_device(pixels: Tensor, device: Device) -> Tensor {
+    match device {
+        Device::Cuda(_) => pixels.pin_memory(device).to_device_(device, pixels.kind(), true, false),
+        _ => pixels.to_device(device),
     }
 }
 

@@ -48,6 +48,14 @@ pub fn prepare(
     let experiment = &plan.experiment;
     let splits = open_splits(plan, verbosity, stop)?;
     let mut notes = splits.notes.clone();
+    let decoded = || splits.train.items.iter().any(|item| item.image.decoded().is_some());
+    if experiment.augmentation.resized_crop.share > 0.0 && decoded() {
+        notes.push(
+            "augmentation.resized_crop cuts from images that were decoded at the input size: \
+             coarser pixels than from their source"
+                .to_string(),
+        );
+    }
     let said = experiment.sampler.check(&splits.train, experiment.train.batch_size);
     notes.extend(said.map_err(|no| plan.error(no.key, no.message, &no.help))?);
     let (evaluation, said) = evaluation(plan, Some(&splits), verbosity, absent)?;

@@ -34,6 +34,7 @@ pub use low_resolution::LowResolution;
 pub use rectangle::Part;
 pub use resized_crop::{Crop, ResizedCrop};
 
+use crate::torch::vector::widest;
 use dice::{Change, Dice};
 use planes::Planes;
 
@@ -170,14 +171,16 @@ impl Draw {
             self;
         let Scratch { rotator, blurrer, degrader, recompressor } = scratch;
         let mut out = Planes { pixels: out, height, width };
-        if *angle == 0.0 {
-            out.separate(image);
-        } else {
-            rotator.rotate(image, height, width, *angle, *fill, out.pixels);
-        }
-        if *flip {
-            flip::flip(&mut out);
-        }
+        widest(|| {
+            if *angle == 0.0 {
+                out.separate(image);
+            } else {
+                rotator.rotate(image, height, width, *angle, *fill, out.pixels);
+            }
+            if *flip {
+                flip::flip(&mut out);
+            }
+        });
         if let Some(jitter) = jitter {
             jitter.apply(&mut out);
         }

@@ -9,6 +9,7 @@ pub struct Planes<'a> {
 
 impl Planes<'_> {
     /// Fills the planes from an image of `height x width x 3`.
+    #[inline(always)]
     pub fn separate(&mut self, image: &[u8]) {
         let [red, green, blue] = self.each();
         for (((pixel, r), g), b) in image.chunks_exact(3).zip(red).zip(green).zip(blue) {
@@ -26,6 +27,7 @@ impl Planes<'_> {
     }
 
     /// Red, green and blue.
+    #[inline(always)]
     pub fn each(&mut self) -> [&mut [u8]; 3] {
         let size = self.height * self.width;
         let (red, rest) = self.pixels.split_at_mut(size);

@@ -2,20 +2,59 @@
 //! (`BILINEAR`, no expansion), which torchvision's `RandomRotation` calls.
 //!
 //! Differs from the reference in: bilinear, where `RandomRotation` takes the nearest pixel unless it is told
-//! otherwise; float instead of double arithmetic.
+//! otherwise; positions in steps of 2^-32 pixel and colours in float32 instead of float64.
 
 use super::RotationFill;
+use std::ops::Range;
+use wide::f32x4;
+
+/// 1 pixel in a position: 32 bits before and 32 after the point, so that the whole part is a shift away
+/// and positions add up without an error.
+const ONE: f64 = (1u64 << 32) as f64;
+const HALF: i64 = 1 << 31;
 
 /// Keeps its working buffer between images.
 #[derive(Default)]
 pub struct Rotator {
-    /// The image as floats, padded to four channels, with a border of one repeated pixel.
-    padded: Vec<[f32; 4]>,
+    /// The image's colours in four lanes, with a border of one repeated pixel.
+    padded: Vec<f32x4>,
+}
+
+/// The source positions of a row of the result, where pixel 0 covers 0 to 1.
+#[derive(Clone, Copy)]
+struct Line {
+    x: i64,
+    y: i64,
+    step_x: i64,
+    step_y: i64,
+    /// One past the image.
+    end_x: i64,
+    end_y: i64,
+}
+
+impl Line {
+    fn at(&self, column: usize) -> (i64, i64) {
+        (self.x + self.step_x * column as i64, self.y + self.step_y * column as i64)
+    }
+
+    fn is_inside(&self, column: usize) -> bool {
+        let (x, y) = self.at(column);
+        (0..self.end_x).contains(&x) && (0..self.end_y).contains(&y)
+    }
+
+    /// The columns of `0..width` whose source lies in the image: a line enters it once.
+    fn inside(&self, width: usize) -> Range<usize> {
+        let Some(first) = (0..width).find(|column| self.is_inside(*column)) else { return 0..0 };
+        let last = (first..width).rev().find(|column| self.is_inside(*column));
+        first..last.unwrap_or(first) + 1
+    }
 }
 
 impl Rotator {
     /// Rotates `image` (`height x width x 3`) by `angle` degrees counter-clockwise into `out`
     /// (`3 x height x width`).
+    // Inlined where AVX2 is switched on.
+    #[inline(always)]
     pub fn rotate(
         &mut self,
         image: &[u8],
@@ -27,60 +66,86 @@ impl Rotator {
     ) {
         self.pad(image, height, width);
         let (sin, cos) = (-angle.to_radians()).sin_cos();
-        let (sin, cos) = (sin as f32, cos as f32);
-        let (w, h) = (width as f32, height as f32);
-        let stride = width + 2;
+        let (w, h) = (width as f64, height as f64);
         let (red, rest) = out.split_at_mut(height * width);
         let (green, blue) = rest.split_at_mut(height * width);
-        for y in 0..height {
-            // Source position of the centre of pixel (0, y), where pixel 0 covers 0 to 1.
-            let dy = y as f32 + 0.5 - h / 2.0;
-            let left_x = w / 2.0 + sin * dy + cos * (0.5 - w / 2.0);
-            let left_y = h / 2.0 + cos * dy - sin * (0.5 - w / 2.0);
-            let row = y * width..(y + 1) * width;
-            let (red, green, blue) =
-                (&mut red[row.clone()], &mut green[row.clone()], &mut blue[row]);
-            for (x, ((red, green), blue)) in red.iter_mut().zip(green).zip(blue).enumerate() {
-                let source_x = left_x + cos * x as f32;
-                let source_y = left_y - sin * x as f32;
-                let inside = (0.0..w).contains(&source_x) && (0.0..h).contains(&source_y);
-                if !inside && fill == RotationFill::Black {
-                    (*red, *green, *blue) = (0, 0, 0);
-                    continue;
-                }
-                // The border shifts by one pixel, so these are not negative; the last pixel's
-                // right neighbour is in the border.
-                let px = source_x.clamp(0.0, w) + 0.5;
-                let py = source_y.clamp(0.0, h) + 0.5;
-                let (column, line) = ((px as usize).min(width), (py as usize).min(height));
-                let (fx, fy) = (px - column as f32, py - line as f32);
-                let corner = line * stride + column;
-                let upper = &self.padded[corner..corner + 2];
-                let lower = &self.padded[corner + stride..corner + stride + 2];
-                let value: [f32; 4] = std::array::from_fn(|c| {
-                    let above = upper[0][c] + (upper[1][c] - upper[0][c]) * fx;
-                    let below = lower[0][c] + (lower[1][c] - lower[0][c]) * fx;
-                    above + (below - above) * fy
-                });
-                // Truncated, not rounded, as PIL does.
-                (*red, *green, *blue) = (value[0] as u8, value[1] as u8, value[2] as u8);
+        let rows = red.chunks_exact_mut(width).zip(green.chunks_exact_mut(width));
+        for (y, ((red, green), blue)) in rows.zip(blue.chunks_exact_mut(width)).enumerate() {
+            // Of the centre of pixel (0, y).
+            let dy = y as f64 + 0.5 - h / 2.0;
+            let line = Line {
+                x: ((w / 2.0 + sin * dy + cos * (0.5 - w / 2.0)) * ONE) as i64,
+                y: ((h / 2.0 + cos * dy - sin * (0.5 - w / 2.0)) * ONE) as i64,
+                step_x: (cos * ONE) as i64,
+                step_y: (-sin * ONE) as i64,
+                end_x: (width as i64) << 32,
+                end_y: (height as i64) << 32,
+            };
+            let columns = match fill {
+                RotationFill::Black => line.inside(width),
+                RotationFill::Edge => 0..width,
+            };
+            for row in [&mut *red, &mut *green, &mut *blue] {
+                row[..columns.start].fill(0);
+                row[columns.end..].fill(0);
             }
+            let [red, green, blue] = [red, green, blue].map(|row| &mut row[columns.clone()]);
+            self.row(line, columns.start, width + 2, fill, red, green, blue);
         }
     }
 
-    fn pad(&mut self, image: &[u8], height: usize, width: usize) {
-        self.padded.clear();
-        for y in 0..height + 2 {
-            let start = y.saturating_sub(1).min(height - 1) * width * 3;
-            let row = image[start..start + width * 3].chunks_exact(3);
-            let mut pixels = row.map(|p| [p[0] as f32, p[1] as f32, p[2] as f32, 0.0]);
-            let first = self.padded.len();
-            self.padded.push([0.0; 4]);
-            self.padded.extend(&mut pixels);
-            self.padded[first] = self.padded[first + 1];
-            self.padded.push(self.padded[first + width]);
+    /// A row from column `first` on; `stride` is that of the padded image.
+    #[expect(clippy::too_many_arguments, reason = "three planes of one row")]
+    #[inline(always)]
+    fn row(
+        &self,
+        line: Line,
+        first: usize,
+        stride: usize,
+        fill: RotationFill,
+        red: &mut [u8],
+        green: &mut [u8],
+        blue: &mut [u8],
+    ) {
+        let (mut x, mut y) = line.at(first);
+        for ((red, green), blue) in red.iter_mut().zip(green).zip(blue) {
+            let (mut px, mut py) = (x, y);
+            (x, y) = (x + line.step_x, y + line.step_y);
+            if fill == RotationFill::Edge {
+                (px, py) = (px.clamp(0, line.end_x - 1), py.clamp(0, line.end_y - 1));
+            }
+            // Positions count from a pixel's corner, colours from its centre; the border adds one.
+            (px, py) = (px + HALF, py + HALF);
+            let corner = (py >> 32) as usize * stride + (px >> 32) as usize;
+            let near = &self.padded[corner..corner + stride + 2];
+            let [fx, fy] = [px, py].map(fraction);
+            let above = near[0] + (near[1] - near[0]) * fx;
+            let below = near[stride] + (near[stride + 1] - near[stride]) * fx;
+            // Truncated, not rounded, as PIL does; no colour is beyond a byte.
+            let value = (above + (below - above) * fy).fast_trunc_int().to_array();
+            (*red, *green, *blue) = (value[0] as u8, value[1] as u8, value[2] as u8);
         }
     }
+
+    #[inline(always)]
+    fn pad(&mut self, image: &[u8], height: usize, width: usize) {
+        let stride = width + 2;
+        self.padded.resize(stride * (height + 2), f32x4::ZERO);
+        for (y, row) in self.padded.chunks_exact_mut(stride).enumerate() {
+            let start = y.saturating_sub(1).min(height - 1) * width * 3;
+            let source = image[start..start + width * 3].chunks_exact(3);
+            for (to, p) in row[1..=width].iter_mut().zip(source) {
+                *to = f32x4::new([p[0] as f32, p[1] as f32, p[2] as f32, 0.0]);
+            }
+            (row[0], row[width + 1]) = (row[1], row[width]);
+        }
+    }
+}
+
+/// What is after the point, to the 24 bits that a float32 holds.
+#[inline(always)]
+fn fraction(position: i64) -> f32x4 {
+    f32x4::splat(((position as u32) >> 8) as i32 as f32 * (1.0 / (1u32 << 24) as f32))
 }
 
 #[cfg(test)]

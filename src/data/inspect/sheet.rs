@@ -32,6 +32,7 @@ pub fn contact_sheet(
             workers: 1,
             prefetch: 1,
             on_corrupt: OnCorrupt::Skip,
+            shard: Default::default(),
         };
         Loader::new(Arc::clone(set), preprocess.clone(), augmentation.cloned(), options)
     };

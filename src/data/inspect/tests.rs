@@ -133,6 +133,7 @@ fn the_contact_sheet_is_what_the_loader_delivers() {
         workers: 2,
         prefetch: 2,
         on_corrupt: OnCorrupt::Error,
+        shard: Default::default(),
     };
     let loader = Loader::new(Arc::clone(&set), preprocess, Some(augmentation), options).unwrap();
     let pixels = 3 * 24 * 24;

@@ -13,18 +13,20 @@ pub struct Decoded {
     pub resize: String,
     pub shorter_side: usize,
     pub interpolation: String,
+    pub dct_scaling: bool,
 }
 
 impl Decoded {
     /// What `to` makes of an image.
     pub fn of(to: &Preprocess) -> Self {
-        let Preprocess { height, width, resize, shorter_side, interpolation, .. } = to;
+        let Preprocess { height, width, resize, shorter_side, interpolation, dct_scaling, .. } = to;
         Decoded {
             height: *height,
             width: *width,
             resize: resize.to_string(),
             shorter_side: *shorter_side,
             interpolation: interpolation.to_string(),
+            dct_scaling: *dct_scaling,
         }
     }
 
@@ -38,6 +40,7 @@ impl Decoded {
             ("resize", quoted(&self.resize), quoted(&other.resize)),
             ("shorter_side", self.shorter_side.to_string(), other.shorter_side.to_string()),
             ("interpolation", quoted(&self.interpolation), quoted(&other.interpolation)),
+            ("dct_scaling", self.dct_scaling.to_string(), other.dct_scaling.to_string()),
         ];
         let differ = keys.into_iter().filter(|(_, ours, theirs)| ours != theirs);
         let told: Vec<String> = differ

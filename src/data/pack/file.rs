@@ -223,22 +223,6 @@ impl PackFile {
         }
     }
 
-    /// Whether the bytes between an image and the next are zero, as they are written: with the other
-    /// checksums this leaves no byte of the file unchecked.
-    pub fn check_gaps(&self) -> Result<()> {
-        let metadata = self.at.metadata + self.header.metadata as usize..self.at.names;
-        let gap = |number: usize| {
-            let entry = self.entry(number);
-            (entry.offset + u64::from(entry.length)) as usize..entry.end() as usize
-        };
-        let zero = |range: std::ops::Range<usize>| self.map[range].iter().all(|byte| *byte == 0);
-        let clean = zero(metadata) && (0..self.images()).into_par_iter().all(|n| zero(gap(n)));
-        match clean {
-            true => Ok(()),
-            false => Err(damaged(&self.path, "there are bytes between its images")),
-        }
-    }
-
     /// Below the root of its part.
     fn relative(&self, number: usize) -> &Path {
         let begin = self.entry(number).name;
@@ -280,14 +264,16 @@ impl Container for PackFile {
         if u64::from(number) >= self.header.images {
             return Err(Fault::Broken("the pack has no such image".into()));
         }
-        let Entry { offset, length, sum, .. } = self.entry(number as usize);
+        let entry = self.entry(number as usize);
+        let Entry { offset, length, sum, .. } = entry;
         if length == 0 {
             return Err(Fault::Broken("it was broken when it was packed".into()));
         }
-        let bytes = &self.map[offset as usize..offset as usize + length as usize];
-        if crc32c::crc32c(bytes) != sum {
+        let stored = &self.map[offset as usize..entry.end() as usize];
+        if crc32c::crc32c(stored) != sum {
             return Err(Fault::Broken("its checksum is wrong: the pack is damaged".into()));
         }
+        let bytes = &stored[..length as usize];
         Ok(match self.header.form {
             Form::Encoded => Stored::Encoded(bytes),
             Form::Pixels { height, width } => {

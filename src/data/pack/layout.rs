@@ -179,7 +179,7 @@ pub struct Entry {
     pub name: u64,
     /// Bytes of the image; none where the source had nothing to store.
     pub length: u32,
-    /// Its CRC-32C.
+    /// CRC-32C of the image and the zeros up to the next one.
     pub sum: u32,
 }
 

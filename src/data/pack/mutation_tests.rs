@@ -54,7 +54,6 @@ fn read_all(bytes: &[u8]) -> Result<usize> {
         }
     }
     pack.check_texts()?;
-    pack.check_gaps()?;
     Ok(readable)
 }
 

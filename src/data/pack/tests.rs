@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::*;
-use crate::config::DatasetPath;
+use crate::config::{DatasetPath, Experiment, load_str};
 use crate::data::{
     Augmentation, Batch, Container, Image, ImageFolder, ImageText, InMemory, Interpolation, Loader,
     LoaderOptions, Preprocess, PreprocessConfig, Resize, SamplerConfig,
@@ -52,6 +52,7 @@ fn batches(set: &Dataset, to: &Preprocess) -> Vec<Batch> {
         workers: 2,
         prefetch: 2,
         on_corrupt: OnCorrupt::Skip,
+        shard: Default::default(),
     };
     let set = Arc::new(set.clone());
     let loader = Loader::new(set, to.clone(), Some(Augmentation::default()), options).unwrap();
@@ -133,10 +134,12 @@ fn a_decoded_pack_serves_its_input_only() {
     splits.fits(&input(16, 18)).unwrap();
     let mut other = input(16, 20);
     other.interpolation = Interpolation::Bicubic;
+    other.dct_scaling = true;
     let error = splits.fits(&other).unwrap_err().to_string();
     for part in [
         "preprocess.width = 18, not 20",
         "preprocess.interpolation = \"bilinear\", not \"bicubic\"",
+        "preprocess.dct_scaling = false, not true",
         "a.pack/train",
     ] {
         assert!(error.contains(part), "{error}");
@@ -149,6 +152,7 @@ fn a_decoded_pack_serves_its_input_only() {
         workers: 1,
         prefetch: 1,
         on_corrupt: OnCorrupt::Skip,
+        shard: Default::default(),
     };
     assert!(Loader::new(Arc::new(splits.train.clone()), other, None, options).is_err());
     // Normalisation and the order of channels come later.
@@ -208,6 +212,49 @@ fn members_of_other_containers_and_pixels_are_packed() {
     }
 }
 
+/// RecordIO, tar shards with captions and without, pixels of IDX, and several sources as one.
+#[test]
+fn every_container_is_packed() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/data");
+    let (folder, packs) = (faces(), tempfile::tempdir().unwrap());
+    let idx = packs.path().join("idx");
+    std::fs::create_dir(&idx).unwrap();
+    let head = |kind: u8, sizes: &[u32]| -> Vec<u8> {
+        let sizes = sizes.iter().flat_map(|size| size.to_be_bytes());
+        [0, 0, 8, kind].into_iter().chain(sizes).collect()
+    };
+    let pixels = (0..12 * 9 * 7u32).map(|at| (at * 5) as u8);
+    let images: Vec<u8> = head(3, &[12, 9, 7]).into_iter().chain(pixels).collect();
+    let labels = [&head(1, &[12])[..], &[0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2]].concat();
+    std::fs::write(idx.join("train-images-idx3-ubyte"), images).unwrap();
+    std::fs::write(idx.join("train-labels-idx1-ubyte"), labels).unwrap();
+    let place = |path: &Path| path.display().to_string();
+    let (records, shards) =
+        (place(&fixtures.join("record_io")), place(&fixtures.join("webdataset")));
+    let (idx, faces) = (place(&idx), place(folder.path()));
+    for data in [
+        format!(
+            "kind = 'record_io'\nroot = '{records}'\nfractions.train = 1.0\nfractions.validation = 0.0\nfractions.test = 0.0"
+        ),
+        format!("kind = 'webdataset'\nroot = '{shards}'\nlabels = 'captions'"),
+        format!("kind = 'idx'\nroot = '{idx}'"),
+        format!(
+            "kind = 'merged'\nsources.a.kind = 'image_folder'\nsources.a.root = '{faces}'\n\
+             sources.b.kind = 'idx'\nsources.b.root = '{idx}'"
+        ),
+    ] {
+        let loaded = load_str::<Experiment>("a.toml", &format!("[data]\n{data}\n"), &[]);
+        let config = loaded.unwrap_or_else(|e| panic!("{e}")).experiment.data;
+        let source = crate::data::open(&config, Path::new(""), 0, &|_, _| true).unwrap();
+        let to = input(16, 16);
+        for decoded in [None, Some(&to)] {
+            let path = packs.path().join("a.pack");
+            pack(&source, decoded, &path);
+            assert_same(&source, &PackFile::open(&path).unwrap().splits().unwrap(), &to);
+        }
+    }
+}
+
 #[test]
 fn captions_stay_with_their_images() {
     let folder = faces();
@@ -226,6 +273,15 @@ fn captions_stay_with_their_images() {
     let written = pack(&source, None, &path);
     assert_eq!((written.images, written.items), (18, 36));
     assert_same(&source, &PackFile::open(&path).unwrap().splits().unwrap(), &input(16, 16));
+    let other = format!(
+        "[data]\nkind = 'merged'\nsources.a.kind = 'pack'\nsources.a.file = '{0}'\n\
+                         sources.b.kind = 'image_folder'\nsources.b.root = '{1}'\n",
+        path.display(),
+        folder.path().display()
+    );
+    let data = load_str::<Experiment>("a.toml", &other, &[]).unwrap().experiment.data;
+    let error = crate::data::open(&data, Path::new(""), 0, &|_, _| true).unwrap_err().to_string();
+    assert!(error.contains("data.sources.a: it has captions"), "{error}");
 }
 
 /// What is broken in the source is passed over in the same way from the pack.

@@ -88,12 +88,8 @@ pub fn write(
 
 /// Pixels would lose what they were decoded for if they became files again.
 fn refuse_pixels(splits: &Splits) -> Result<()> {
-    let decoded = |image: &Image| match image {
-        Image::Member { container, number: _ } => container.decoded().is_some(),
-        Image::File(_) => false,
-    };
-    let items = || splits.parts().flat_map(|(_, set)| &set.items);
-    match items().find(|item| decoded(&item.image)) {
+    let mut items = splits.parts().flat_map(|(_, set)| &set.items);
+    match items.find(|item| item.image.decoded().is_some()) {
         None => Ok(()),
         Some(item) => Err(Error::input(format!("{} is decoded already", item.image.display()))
             .help("pack it with --decoded, or pack the images that it was made from")),
@@ -227,6 +223,11 @@ fn encoded(stored: Stored<'_>) -> Vec<u8> {
     }
 }
 
+/// Zeros to the next multiple of eight.
+fn padding(length: u64) -> &'static [u8] {
+    &[0; 8][..(padded(length) - length) as usize]
+}
+
 /// What follows the images; in memory until they are written.
 #[derive(Default)]
 struct Tables {
@@ -244,7 +245,8 @@ impl Tables {
     }
 
     fn image(&mut self, offset: u64, source: u64, bytes: &[u8], name: &[u8]) {
-        let (length, sum) = (bytes.len() as u32, crc32c::crc32c(bytes));
+        let sum = crc32c::crc32c_append(crc32c::crc32c(bytes), padding(bytes.len() as u64));
+        let length = bytes.len() as u32;
         let entry = Entry { offset, source, name: self.names.len() as u64, length, sum };
         entry.write(&mut self.entries);
         self.names.extend(name);
@@ -288,15 +290,10 @@ impl Output {
         self.file.write_all(bytes).map_err(|e| self.failed(e))
     }
 
-    /// Zeros to the next multiple of eight.
-    fn pad(&mut self) -> Result<()> {
-        let gap = (padded(self.offset) - self.offset) as usize;
-        self.put(&[0; 8][..gap])
-    }
-
+    /// An image begins at a multiple of eight.
     fn image(&mut self, bytes: &[u8]) -> Result<()> {
         self.put(bytes)?;
-        self.pad()
+        self.put(padding(bytes.len() as u64))
     }
 
     fn failed(&self, error: io::Error) -> Error {

@@ -3,6 +3,7 @@
 //! An epoch is a function of (seed, epoch) alone: it can be entered at any batch, and the number
 //! of loader threads changes nothing.
 
+pub mod class_balanced;
 pub mod pk;
 #[cfg(test)]
 mod pk_tests;
@@ -15,6 +16,7 @@ crate::config_family! {
     /// Which images make a batch.
     pub enum SamplerConfig("sampler") {
         Shuffle(shuffle::Shuffle) = "shuffle",
+        ClassBalanced(class_balanced::ClassBalanced) = "class_balanced",
         Pk(pk::Pk) = "pk",
     }
 }
@@ -63,7 +65,7 @@ impl From<Refusal> for Error {
 /// not, such a loss is to be refused before training; the remedy is `sampler.kind = "pk"`.
 pub fn supports_pairs(config: &SamplerConfig) -> bool {
     match config {
-        SamplerConfig::Shuffle(_) => false,
+        SamplerConfig::Shuffle(_) | SamplerConfig::ClassBalanced(_) => false,
         SamplerConfig::Pk(_) => true,
     }
 }
@@ -72,7 +74,7 @@ impl SamplerConfig {
     /// Conflicts with `train.batch_size`: (full key, what is wrong with it).
     pub fn validate(&self, batch_size: usize) -> Vec<(&'static str, String)> {
         match self {
-            SamplerConfig::Shuffle(_) => Vec::new(),
+            SamplerConfig::Shuffle(_) | SamplerConfig::ClassBalanced(_) => Vec::new(),
             SamplerConfig::Pk(pk) => pk.validate(batch_size),
         }
     }
@@ -84,6 +86,7 @@ impl SamplerConfig {
     pub fn check(&self, dataset: &Dataset, batch_size: usize) -> Result<Vec<String>, Refusal> {
         match self {
             SamplerConfig::Shuffle(shuffle) => shuffle.check(dataset.len(), batch_size),
+            SamplerConfig::ClassBalanced(balanced) => balanced.check(dataset.len(), batch_size),
             SamplerConfig::Pk(pk) => pk.check(dataset, batch_size),
         }
     }
@@ -103,6 +106,9 @@ impl SamplerConfig {
         match self {
             SamplerConfig::Shuffle(shuffle) => {
                 Ok(shuffle.build(dataset.len(), batch_size, drop_last))
+            }
+            SamplerConfig::ClassBalanced(balanced) => {
+                Ok(balanced.build(of_label, batch_size, drop_last))
             }
             SamplerConfig::Pk(pk) => pk.build(dataset, of_label, batch_size),
         }
