@@ -110,7 +110,7 @@ pub fn conflicts(experiment: &Experiment) -> Vec<(String, String)> {
         );
         refuse("sampler.kind", message);
     }
-    if experiment.loss.needs().text && sampler::supports_pairs(&experiment.sampler) {
+    if experiment.loss.needs().text && experiment.sampler.kind() != "shuffle" {
         let message = format!(
             "is \"{}\", which draws images by their identities, and images with captions have none: \
              set sampler.kind = \"shuffle\"",

@@ -255,10 +255,9 @@ fn what_does_not_fit_together_is_refused() {
     refused(&["text.heads=5"], &["`text.heads`", "5"]);
     refused(&["data.file=pairs/none.csv"], &["no file `pairs/none.csv` (data.file)"]);
     refused(&["train.batch_size=1"], &["`train.batch_size`", "captions of a batch apart"]);
-    refused(
-        &["sampler.kind=pk"],
-        &["`sampler.kind`", "draws images by their identities", "\"shuffle\""],
-    );
+    for kind in ["sampler.kind=pk", "sampler.kind=class_balanced"] {
+        refused(&[kind], &["`sampler.kind`", "draws images by their identities", "\"shuffle\""]);
+    }
     refused(&["data.path_column=img"], &["no column `img`", "data.path_column"]);
     refused(&["head.projection=none", "head.embedding_dim=32"], &["`head.projection`", "24"]);
     let faces = ["tiny.toml", "--dry-run", "--set", "evaluate.sets.words.kind=image_text"];

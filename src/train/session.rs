@@ -330,6 +330,18 @@ fn best_checkpoint(run: &std::path::Path) -> Option<PathBuf> {
     names.iter().map(|name| folder.join(name.to_string())).find(|path| path.exists())
 }
 
+/// Columns of `epochs.csv` for where the loader's time goes; none where a run goes on that began without.
+fn loader_columns(run: &Path) -> Vec<String> {
+    let columns = Stages::default().columns().map(|(name, _)| name.to_string());
+    let header = std::fs::read_to_string(run.join("epochs.csv")).unwrap_or_default();
+    let header = header.lines().next().unwrap_or_default().to_string();
+    let has = |name: &String| header.split(',').any(|column| column == name.as_str());
+    match header.is_empty() || columns.iter().all(has) {
+        true => columns.to_vec(),
+        false => Vec::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -344,17 +356,5 @@ mod tests {
         let lines = String::from_utf8(output.stdout).unwrap();
         let words: Vec<&str> = lines.lines().filter(|word| *word != "--set").collect();
         assert_eq!(words, sets);
-    }
-}
-
-/// Columns of `epochs.csv` for where the loader's time goes; none where a run goes on that began without.
-fn loader_columns(run: &Path) -> Vec<String> {
-    let columns = Stages::default().columns().map(|(name, _)| name.to_string());
-    let header = std::fs::read_to_string(run.join("epochs.csv")).unwrap_or_default();
-    let header = header.lines().next().unwrap_or_default().to_string();
-    let has = |name: &String| header.split(',').any(|column| column == name.as_str());
-    match header.is_empty() || columns.iter().all(has) {
-        true => columns.to_vec(),
-        false => Vec::new(),
     }
 }
