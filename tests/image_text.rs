@@ -381,3 +381,21 @@ fn a_run_that_goes_on_says_which_data_changed() {
     assert!(!go_on("train.epochs=4").contains("is not what the run began with"));
     assert_eq!((json("data"), json("first_data")), (first, serde_json::Value::Null));
 }
+
+/// The variants that the experiment's own comment gives are accepted as they stand there.
+#[test]
+fn the_shipped_experiment_has_its_variants() {
+    let tiny = pairs();
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/experiments/clip-contrastive.toml");
+    let comment = std::fs::read_to_string(file).unwrap();
+    let sets = |first: &str, lines: usize| -> Vec<String> {
+        let from = comment.lines().skip_while(|line| !line.contains(first)).take(lines);
+        let words = from.flat_map(str::split_whitespace).map(str::to_owned);
+        words.filter(|word| word == "--set" || word.contains('=')).collect()
+    };
+    for variant in [sets("frozen encoders", 2), sets("from scratch", 1)] {
+        assert!(variant.len() >= 4, "{variant:?}");
+        let variant: Vec<&str> = variant.iter().map(String::as_str).collect();
+        tiny.succeed(&[&[file, "--print-config"], &variant[..]].concat());
+    }
+}

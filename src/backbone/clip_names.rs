@@ -6,6 +6,7 @@
 //! what is missing, unknown or of another shape passes through, so that the check names it.
 
 use crate::checkpoint::Named;
+use crate::weights::WRAPPERS;
 use tch::Tensor;
 
 /// A CLIP's tensors by the names of our towers.
@@ -83,9 +84,6 @@ impl Form {
         }
     }
 }
-
-/// Attributes under which training code keeps a CLIP: `DataParallel`, `torch.compile`, a trainer's own.
-const WRAPPERS: [&str; 6] = ["module", "_orig_mod", "model", "clip", "net", "clip_model"];
 
 /// A file's tensors without the prefixes that wrappers put in front of all names, and its form; as they
 /// were where no form is found. A visual tower alone counts as that of a whole CLIP.

@@ -53,8 +53,8 @@ pub fn preprocessing(merged: &Value, stated: &[Layer]) -> Option<Layer> {
     }
     // Names of tensors don't tell the activation, and the outputs are wrong with another one. The kind is
     // stated too, since another kind in a higher layer would replace the table.
-    let towers = [("backbone", entry, is_tower), ("text", text_entry, true)];
-    for (table, entry, _) in towers.into_iter().filter(|(_, _, is_tower)| *is_tower) {
+    let towers = [("backbone", entry.filter(|_| is_tower)), ("text", text_entry)];
+    for (table, entry) in towers {
         let kind = text(&format!("{table}.kind")).unwrap_or_default();
         if let Some(activation) = entry.and_then(|entry| entry.activation()) {
             lines.push(format!("[{table}]\nkind = {kind:?}\nactivation = {activation:?}"));

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use list::{Entry, present, read_list, read_partition};
 
-use super::image_folder::{Fractions, missing};
+use super::image_folder::{Fractions, at_most_all, missing};
 use super::reading::{Reading, whole};
 use super::scan::{self, Folder, Identity, dataset};
 use super::{Dataset, Image, OnCorrupt, Splits};
@@ -54,9 +54,7 @@ crate::config_struct! {
         /// The shares of a division by image or by identity; with `partition`, validation images are
         /// taken from part 0 where part 1 has other identities, as CelebA's own list has.
         pub fractions: Fractions = Fractions::default(),
-            that("three shares with a sum of at most 1", |f: &Fractions| {
-                f.train + f.validation + f.test <= 1.0 + 1e-9
-            });
+            at_most_all();
         /// Only so many identities, those with the most images; 0 is all.
         pub identities: usize = 0, that("0 or at least 2", |n: &usize| *n != 1);
         /// Identities with fewer images are left out.

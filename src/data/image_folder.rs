@@ -6,6 +6,7 @@ use super::reading::{Reading, whole};
 use super::scan::{self, Folder, Identity, dataset, scan};
 use super::{Dataset, LabelMap, OnCorrupt, Splits};
 use crate::config::DatasetPath;
+use crate::config::check::{Check, that};
 use crate::{Error, Result};
 
 crate::config_choice! {
@@ -34,6 +35,13 @@ crate::config_struct! {
     }
 }
 
+/// A rule for the shares of a division.
+pub(super) fn at_most_all() -> Check<Fractions> {
+    that("three shares with a sum of at most 1", |f: &Fractions| {
+        f.train + f.validation + f.test <= 1.0 + 1e-9
+    })
+}
+
 crate::config_struct! {
     /// A folder of images, `root/<identity>/<image>` or `root/{train,val,test}/<identity>/<image>`.
     ///
@@ -47,9 +55,7 @@ crate::config_struct! {
         /// The shares of a division by image or by identity; with `folders`, validation images
         /// are taken from `train` where there is no folder `val`.
         pub fractions: Fractions = Fractions::default(),
-            that("three shares with a sum of at most 1", |f: &Fractions| {
-                f.train + f.validation + f.test <= 1.0 + 1e-9
-            });
+            at_most_all();
         /// Identities with fewer images are left out.
         pub min_images: usize = 1, at_least(1);
         /// What to do with an image that can't be decoded.

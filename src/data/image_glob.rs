@@ -1,6 +1,6 @@
 //! Image files by patterns, for layouts that no other kind knows.
 
-use super::image_folder::{Fractions, missing};
+use super::image_folder::{Fractions, at_most_all, missing};
 use super::pattern::find;
 use super::reading::{Division, Reading, gathered};
 use super::scan::{Folder, HELP, has_image_extension};
@@ -40,9 +40,7 @@ crate::config_struct! {
         pub split: Division = Division::Image;
         /// The shares of the images, or with `split = "identity"` of the identities.
         pub fractions: Fractions = Fractions::default(),
-            that("three shares with a sum of at most 1", |f: &Fractions| {
-                f.train + f.validation + f.test <= 1.0 + 1e-9
-            });
+            at_most_all();
         /// Identities with fewer images are left out.
         pub min_images: usize = 1, at_least(1);
         /// What to do with an image that can't be decoded.

@@ -3,7 +3,7 @@
 mod quotes;
 mod read;
 
-use super::image_folder::Fractions;
+use super::image_folder::{Fractions, at_most_all};
 use super::order::permutation;
 use super::reading::whole;
 use super::{Dataset, Image, Item, LabelMap, OnCorrupt, Splits, first};
@@ -31,9 +31,7 @@ crate::config_struct! {
         pub caption_column: String = String::new();
         /// Shares of the images.
         pub fractions: Fractions = Fractions::default(),
-            that("three shares with a sum of at most 1", |f: &Fractions| {
-                f.train + f.validation + f.test <= 1.0 + 1e-9
-            });
+            at_most_all();
         /// What to do with an image that can't be decoded.
         pub on_corrupt: OnCorrupt = OnCorrupt::Skip;
     }

@@ -5,7 +5,7 @@ mod shard;
 #[cfg(test)]
 mod tests;
 
-use super::image_folder::{Fractions, missing};
+use super::image_folder::{Fractions, at_most_all, missing};
 use super::image_text;
 use super::pattern::find;
 use super::reading::{Division, Reading, gathered, in_order_of_numbers};
@@ -63,9 +63,7 @@ crate::config_struct! {
         pub split: Division = Division::Image;
         /// The shares of the images, or with `split = "identity"` of the identities.
         pub fractions: Fractions = Fractions::default(),
-            that("three shares with a sum of at most 1", |f: &Fractions| {
-                f.train + f.validation + f.test <= 1.0 + 1e-9
-            });
+            at_most_all();
         /// Identities with fewer images are left out; not with captions.
         pub min_images: usize = 1, at_least(1);
         /// What to do with an image that can't be decoded.

@@ -23,6 +23,7 @@ mod zip;
 pub use data::Info;
 pub use fit::{Fitted, Plan, fit, plan};
 pub use format::Format;
+pub use names::WRAPPERS;
 pub use pickle::Dtype;
 
 use crate::checkpoint::{self, Named};

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 /// Attributes under which training code keeps the network: `DataParallel`, `torch.compile`, the
 /// trainer's own module.
-const WRAPPERS: [&str; 12] = [
+pub const WRAPPERS: [&str; 14] = [
     "module",
     "_orig_mod",
     "backbone",
@@ -17,6 +17,8 @@ const WRAPPERS: [&str; 12] = [
     "base",
     "feature_extractor",
     "image_encoder",
+    "clip",
+    "clip_model",
     "visual",
 ];
 
