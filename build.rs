@@ -5,8 +5,13 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 fn main() {
-    let sources =
-        ["arcrun_native.cpp", "checkpointing.cpp", "margin_softmax.cpp", "optimizers.cpp"];
+    let sources = [
+        "arcrun_native.cpp",
+        "checkpointing.cpp",
+        "margin_softmax.cpp",
+        "nonfinite.cpp",
+        "optimizers.cpp",
+    ];
     for file in sources.iter().chain(&["arcrun_native.h", "guarded.h", "lists.h"]) {
         println!("cargo::rerun-if-changed=native/{file}");
     }
@@ -41,6 +46,8 @@ fn main() {
         .flag("-isystem")
         .flag(&include)
         .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
+        // As libtorch itself was built: some of its classes have other members without it.
+        .define("NDEBUG", None)
         .flag("-isystem")
         .flag(api_include)
         .files(sources.map(|file| format!("native/{file}")))

@@ -41,6 +41,16 @@ char *arcrun_autocast_enter(int32_t device, arcrun_autocast wanted, arcrun_autoc
 /* Leaves the region: restores `previous`; the outermost one drops the cache of cast weights. */
 char *arcrun_autocast_exit(int32_t device, arcrun_autocast previous);
 
+/* From here to the end of the diagnosis the operations of this thread are watched for the first
+ * that gives something not finite. `parameters` are told apart by identity. Slow. */
+char *arcrun_nonfinite_begin(size_t count, arcrun_tensors parameters);
+/* Ends it. `operation` gets the name of the first such operation, empty where there was none;
+ * `parameter` the place of the parameter that was read last before, -1 where none was. */
+char *arcrun_nonfinite_end(int64_t *parameter, char *operation, size_t capacity);
+
+/* averages <- averages + weight (values - averages), element by element. */
+char *arcrun_average(size_t count, arcrun_tensors averages, arcrun_tensors values, double weight);
+
 /* Fused optimizer steps, in place, outside of autograd. `grads` in another memory format than its
  * parameter is copied into that format; any other mismatch is an error. */
 typedef struct {

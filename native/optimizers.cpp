@@ -274,3 +274,13 @@ char *arcrun_lamb_step(size_t count, arcrun_tensors params, arcrun_tensors grads
     at::_foreach_add_(p, update, -o.lr);
   });
 }
+
+char *arcrun_average(size_t count, arcrun_tensors averages, arcrun_tensors values, double weight) {
+  return guarded([&] {
+    if (count == 0) return;
+    at::NoGradGuard no_grad;
+    auto a = list(count, averages);
+    auto v = list(count, values);
+    at::_foreach_lerp_(a, v, weight);
+  });
+}

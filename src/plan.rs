@@ -129,6 +129,9 @@ pub fn conflicts(experiment: &Experiment) -> Vec<(String, String)> {
     for (key, message) in experiment.finetune.validate(frozen) {
         refuse(&format!("finetune.{key}"), message);
     }
+    for (key, message) in crate::train::watch::misfits(experiment) {
+        refuse(key, message);
+    }
     for (key, message) in experiment.sampler.validate(experiment.train.batch_size) {
         refuse(key, message);
     }

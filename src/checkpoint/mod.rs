@@ -17,7 +17,7 @@ mod tensors;
 pub use compatible::{Shapes, same_labels, same_tensors, shapes};
 pub use read::{find, list, locate, read, read_group, read_state};
 pub use retention::{Name, Policy, Save, keep};
-pub use state::{Best, EarlyStopping, FORMAT_VERSION, FileSum, Labels, Partial, State};
+pub use state::{Best, EarlyStopping, FORMAT_VERSION, FileSum, Labels, NonFinite, Partial, State};
 pub use store::{Resumed, Saved, Store};
 pub use tensors::{Named, read_weights, read_with_texts, write_weights, write_with_texts};
 

@@ -40,6 +40,19 @@ pub struct State {
     pub early_stopping: EarlyStopping,
     /// The least monitored loss so far; names this checkpoint when `step` is the state's own.
     pub min_loss: Option<Best>,
+    /// The best of each metric in `checkpoint.best` so far; a checkpoint taken at that step is the
+    /// one that is kept for it.
+    #[serde(default)]
+    pub best: BTreeMap<String, Best>,
+    #[serde(default)]
+    pub nonfinite: NonFinite,
+    /// Updates of the average in `ema.safetensors`, where one is kept.
+    #[serde(default)]
+    pub ema_updates: u64,
+    /// A limit ended the epoch before its end: what goes on further starts from the checkpoint before
+    /// this one.
+    #[serde(default)]
+    pub cut: bool,
     /// Sums over the part of the epoch that is done.
     pub partial: Partial,
     /// One row per completed epoch.
@@ -57,12 +70,21 @@ pub struct State {
     pub created: String,
 }
 
+/// How often something stopped being finite, where `train.on_nonfinite` goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NonFinite {
+    /// Steps in a row that were left out.
+    pub in_row: u64,
+    /// Returns to a checkpoint.
+    pub rollbacks: u64,
+}
+
 /// Counters of early stopping.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EarlyStopping {
-    /// The value to beat; none before the first epoch.
+    /// The value to beat, negated where larger ones are better; none before the first epoch.
     pub best: Option<f64>,
-    /// Epochs since it was set.
+    /// Epochs since it was set that measured it.
     pub bad_epochs: u64,
 }
 

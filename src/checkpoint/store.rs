@@ -90,6 +90,32 @@ impl Store {
         Ok(path)
     }
 
+    /// Writes `weights/epoch-NNNN-ema.safetensors`: the averaged weights.
+    pub fn save_average(&self, epoch: u64, tensors: &Named) -> Result<PathBuf> {
+        let path = self.weights.join(file_of(&format!("{}-ema", Name::Epoch(epoch))));
+        tensors::write_weights(&path, tensors)?;
+        Ok(path)
+    }
+
+    /// Takes back the newest checkpoint, which closes an epoch that a limit cut, and reads the one
+    /// before it, taken at the same step in mid-epoch. None where that is lost: the newest stands.
+    ///
+    /// # Errors
+    /// What can't be read or deleted.
+    pub fn resume_uncut(&self, cut: &State) -> Result<Option<Resumed>> {
+        let saves = self.saves()?;
+        let at_cut = |save: &&Save| save.step == cut.step && save.epoch == cut.epoch;
+        let before = |save: &&Save| save.step == cut.step && save.epoch + 1 == cut.epoch;
+        let Some(before) = saves.iter().rfind(before) else { return Ok(None) };
+        let path = self.root.join(SAVED).join(before.to_string());
+        let Ok(snapshot) = read::read_checked(&path) else { return Ok(None) };
+        for save in saves.iter().filter(at_cut) {
+            durable::remove_folder(&self.root.join(SAVED).join(save.to_string()))?;
+        }
+        self.mend()?;
+        Ok(Some(Resumed { snapshot, path, warnings: Vec::new() }))
+    }
+
     /// Reads the newest whole checkpoint to go on from in this run folder; none where nothing was
     /// ever saved. Damaged ones are moved to `checkpoints/.damaged/` and named in the warnings.
     ///

@@ -53,6 +53,14 @@ pub struct TrainArgs {
     /// The run's folder, instead of results/EXPERIMENT/RUN-ID.
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
+    /// Stops with a checkpoint so early that the program has ended after this time, such as 3h 50m;
+    /// in a job of Slurm's, by default, before the job's own limit.
+    #[arg(long, value_name = "TIME")]
+    pub time_limit: Option<String>,
+    /// Trains on one batch alone, without augmentation: shows within minutes whether the network can
+    /// learn at all. The same as --set train.overfit_batches=1.
+    #[arg(long)]
+    pub overfit_one_batch: bool,
     /// Does everything up to the first training step.
     #[arg(long)]
     pub dry_run: bool,
@@ -70,6 +78,17 @@ pub struct Settings {
     /// auto, cpu, cuda:0 or mps; the same as --set train.device=.
     #[arg(long)]
     pub device: Option<String>,
+}
+
+impl TrainArgs {
+    /// What changes the configuration, flags included.
+    pub fn settings(&self) -> Settings {
+        let mut settings = self.settings.clone();
+        if self.overfit_one_batch {
+            settings.set.push("train.overfit_batches=1".to_string());
+        }
+        settings
+    }
 }
 
 impl Settings {

@@ -58,7 +58,7 @@ pub fn step(args: &BenchStepArgs) -> Result<()> {
         let forward = lap(plan.device, begun);
         stepper.backward(&forward_pass.output.loss);
         let backward = lap(plan.device, begun);
-        stepper.update(optimizer.as_mut(), lr)?;
+        stepper.update(optimizer.as_mut(), lr, 1.0)?;
         let all = lap(plan.device, begun);
         if step >= *warm_up {
             let (backward, optimizer) = (backward - forward, all - backward);

@@ -177,7 +177,8 @@ fn train(args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
     if files.len() > 1 && args.run_dir.is_some() {
         return Err(Error::input("--run-dir names one folder, but there are several experiments"));
     }
-    let loaded: Vec<Loaded> = all(&files, |file| load(&request(file, &args.settings)))?;
+    let settings = args.settings();
+    let loaded: Vec<Loaded> = all(&files, |file| load(&request(file, &settings)))?;
     if args.print_config {
         return loaded.iter().try_for_each(|loaded| say(&loaded.experiment.to_toml()));
     }
@@ -198,7 +199,8 @@ fn train(args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
         }),
         run_dir: args.run_dir.clone(),
         verbosity,
-        sets: args.settings.sets(),
+        sets: settings.sets(),
+        time_limit: train::TimeLimit::resolve(args.time_limit.as_deref())?,
     };
     let mut failures = Vec::new();
     let count = plans.len();

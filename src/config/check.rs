@@ -63,6 +63,21 @@ where
     that(format!("one of {}", list.join(", ")), move |value| allowed.iter().any(|a| value == a))
 }
 
+/// A length of time in words, or nothing.
+pub fn duration_or_empty() -> Check<String> {
+    let rule = "a length of time such as 45s, 90m, 2h 30m or 1d, or empty";
+    that(rule, |text: &String| text.is_empty() || seconds(text).is_some())
+}
+
+/// `2h 30m` in seconds; None where it is no positive length of time.
+pub fn seconds(text: &str) -> Option<f64> {
+    let span: jiff::SignedDuration = text.trim().parse::<jiff::Span>().ok().and_then(|span| {
+        // A day has 24 hours here.
+        span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok()
+    })?;
+    Some(span.as_secs_f64()).filter(|seconds| *seconds > 0.0)
+}
+
 /// The rule holds for every element.
 pub fn each<T: 'static>(check: Check<T>) -> Check<Vec<T>> {
     let rule = format!("a list whose every element is {}", check.rule);
@@ -119,6 +134,22 @@ mod tests {
         assert!(one_of::<usize, usize>(&[18, 50]).test(&50).is_ok());
         assert!(one_of::<String, &str>(&["a", "b"]).test(&"c".to_string()).is_err());
         assert!(each(positive::<usize>()).test(&vec![1, 0]).is_err());
+        for (text, length) in [
+            ("45s", Some(45.0)),
+            ("90m", Some(5400.0)),
+            ("2h 30m", Some(9000.0)),
+            ("1d12h", Some(129_600.0)),
+            ("1 minute", Some(60.0)),
+            ("0s", None),
+            ("-5m", None),
+            ("5", None),
+            ("soon", None),
+            ("", None),
+        ] {
+            assert_eq!(seconds(text), length, "{text:?}");
+            let accepted = duration_or_empty().test(&text.to_string()).is_ok();
+            assert_eq!(accepted, length.is_some() || text.is_empty(), "{text:?}");
+        }
         assert!(required::<String>().test(&String::new()).is_err());
     }
 }

@@ -1,5 +1,6 @@
 //! The top-level tables that are not families of parts.
 
+use crate::sweep::settings::Goal;
 use crate::wandb::Wandb;
 use std::path::PathBuf;
 
@@ -26,12 +27,54 @@ crate::config_choice! {
 }
 
 crate::config_struct! {
-    /// Stops training when the monitored loss no longer falls.
+    /// Stops training when a metric no longer improves.
     pub struct EarlyStopping {
-        /// Epochs without improvement after which training stops; 0 is off.
+        /// Epochs without improvement after which training stops; 0 is off. An epoch in which the
+        /// metric is not measured does not count.
         pub patience: usize = 0;
-        /// Smallest decrease of the loss that counts as an improvement.
+        /// Smallest change of the metric that counts as an improvement.
         pub min_delta: f64 = 0.0, non_negative();
+        /// A column of epochs.csv, or SET/METRIC of an evaluation set such as `lfw/accuracy`; empty:
+        /// the loss that `min-loss` compares.
+        pub metric: String = String::new();
+        /// `maximize`, `minimize` or, by the metric's name, `auto`.
+        pub goal: Goal = Goal::Auto;
+    }
+}
+
+crate::config_choice! {
+    /// What to do when the loss, the embeddings or a gradient stop being finite.
+    pub enum OnNonFinite {
+        /// End the run: exit code 3, with a note of what was seen in crash.txt.
+        Stop = "stop",
+        /// Leave the step out: weights, buffers and optimizer stay as they were before it.
+        Skip = "skip",
+        /// Go back to the weights of the last checkpoint and on with the data that follows.
+        Rollback = "rollback",
+    }
+}
+
+crate::config_choice! {
+    /// A signal that asks the run to stop with a checkpoint.
+    pub enum StopSignal {
+        /// What Slurm sends before a time limit where it is told to.
+        Usr1 = "SIGUSR1",
+        /// Another that users may send.
+        Usr2 = "SIGUSR2",
+        /// What a closing terminal sends.
+        Hup = "SIGHUP",
+    }
+}
+
+crate::config_struct! {
+    /// An exponential moving average of the weights, evaluated and saved beside them.
+    pub struct Ema {
+        /// Share of the average that an update keeps; 0 is off.
+        pub decay: f64 = 0.0, below(0.0, 1.0);
+        /// Optimizer steps between updates.
+        pub every_steps: usize = 1, at_least(1);
+        /// Keep less at first: min(decay, (1 + n) / (10 + n)) in update n, from 0.
+        pub warmup: bool = false;
     }
 }
 
@@ -40,8 +83,10 @@ crate::config_struct! {
     pub struct Train {
         /// Passes over the training data.
         pub epochs: usize = 10, at_least(1);
-        /// Images per optimizer step.
+        /// Images per forward and backward pass.
         pub batch_size: usize = 128, at_least(1);
+        /// Batches whose gradients are averaged into one optimizer step.
+        pub accumulate: usize = 1, at_least(1);
         /// Automatic mixed precision.
         pub amp: Amp = Amp::Off;
         /// `auto`, `cpu`, `cuda:N` or `mps`.
@@ -60,6 +105,21 @@ crate::config_struct! {
         pub drop_last: bool = false;
         /// Optimizer steps after which training ends, whatever the epoch; 0 is no limit.
         pub max_steps: usize = 0;
+        /// Time of training, resumed parts together, after which it ends: `90m`, `2h 30m`, `1d`;
+        /// empty is no limit.
+        pub max_time: String = String::new(), duration_or_empty();
+        /// Train on the first batches only, the same in every epoch, as they are (without
+        /// augmentation): a network that can't learn these by heart has a fault. 0 is off.
+        pub overfit_batches: usize = 0;
+        /// What to do when the loss, the embeddings or a gradient stop being finite.
+        pub on_nonfinite: OnNonFinite = OnNonFinite::Stop;
+        /// Steps left out in a row, or returns to a checkpoint in all, after which the run ends
+        /// anyway.
+        pub max_nonfinite: usize = 10, at_least(1);
+        /// Signals that ask for a stop with a checkpoint, beside SIGINT and SIGTERM.
+        pub stop_signals: Vec<StopSignal> = vec![StopSignal::Usr1, StopSignal::Usr2];
+        /// An average of the weights.
+        pub ema: Ema = Ema::default();
         /// When to stop before the last epoch.
         pub early_stopping: EarlyStopping = EarlyStopping::default();
     }
@@ -84,6 +144,9 @@ crate::config_struct! {
         pub every_steps: usize = 0;
         /// Epochs between copies of the weights alone; 0 is none.
         pub weights_every_epochs: usize = 0;
+        /// Metrics whose best checkpoint is kept beside `min-loss`, as train.early_stopping.metric
+        /// names them: `["lfw/accuracy"]`.
+        pub best: Vec<String> = Vec::new();
     }
 }
 

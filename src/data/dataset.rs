@@ -51,6 +51,16 @@ impl Dataset {
         counts
     }
 
+    /// These items alone, in this order, with the labels and identities of all.
+    pub fn subset(&self, items: &[usize]) -> Dataset {
+        Dataset {
+            root: self.root.clone(),
+            items: items.iter().map(|at| self.items[*at].clone()).collect(),
+            labels: self.labels.clone(),
+            captions: items.iter().filter_map(|at| self.captions.get(*at).cloned()).collect(),
+        }
+    }
+
     /// SHA-256, as hex, over (path below the root, size in bytes, identity, caption) of every item,
     /// in sorted order. It reads no image, so it tells changed lists and sizes, not changed pixels.
     ///

@@ -149,6 +149,14 @@ impl Loader {
         self.sampler.batches()
     }
 
+    /// The items of the first `batches` of epoch 0, in their order.
+    pub fn first_items(&self, batches: usize) -> Vec<usize> {
+        let LoaderOptions { seed, batch_size, shard, .. } = self.source.options;
+        let order = self.sampler.epoch(seed, 0);
+        let count = batches.saturating_mul(batch_size * shard.ranks);
+        order.iter().take(count).map(|pick| pick.item as usize).collect()
+    }
+
     /// Seconds that loading took since the last call, by stage.
     pub fn take_stages(&self) -> Stages {
         self.source.stages.take()

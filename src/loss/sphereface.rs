@@ -42,7 +42,7 @@ struct Built {
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct State {
-    /// Training forwards done.
+    /// Optimizer steps done.
     iteration: u64,
 }
 
@@ -58,10 +58,11 @@ impl LossPart for SphereFace {
 }
 
 impl Built {
+    /// In the step under way, counted from 1.
     fn lambda(&self) -> f64 {
         let SphereFace { margin: _, lambda_base, lambda_gamma, lambda_power, lambda_min } =
             self.config;
-        let falling = 1.0 + lambda_gamma * self.state.iteration as f64;
+        let falling = 1.0 + lambda_gamma * (self.state.iteration + 1) as f64;
         lambda_min.max(lambda_base * falling.powf(-lambda_power))
     }
 
@@ -103,7 +104,6 @@ impl Loss for Built {
     fn forward(&mut self, input: &LossInput<'_>) -> Result<LossOutput> {
         let last = self.config.lambda_min;
         let lambda = if input.train {
-            self.state.iteration += 1;
             self.classifier.project();
             self.lambda()
         } else {
@@ -121,6 +121,10 @@ impl Loss for Built {
 
     fn columns(&self) -> Vec<String> {
         [CosineClassifier::columns(), vec!["lambda".to_string()]].concat()
+    }
+
+    fn after_step(&mut self) {
+        self.state.iteration += 1;
     }
 
     fn state(&self) -> serde_json::Value {

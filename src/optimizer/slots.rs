@@ -72,6 +72,12 @@ impl Slots {
         gradients.filter(Tensor::defined).collect()
     }
 
+    /// The same by name, sorted.
+    pub fn named_gradients(&self) -> BTreeMap<String, Tensor> {
+        let named = self.entries.iter().map(|entry| (entry.name.clone(), entry.parameter.grad()));
+        named.filter(|(_, gradient)| gradient.defined()).collect()
+    }
+
     /// Forgets the gradients, so that the next backward pass starts from nothing.
     pub fn clear_gradients(&mut self) -> Result<()> {
         let parameters = self.entries.iter().map(|entry| entry.parameter.shallow_clone());
@@ -134,7 +140,11 @@ impl Slots {
     pub fn load_state(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()> {
         let mut used = 0;
         for entry in &mut self.entries {
-            let Some(step) = state.get(&format!("{}.{STEP}", entry.name)) else { continue };
+            let Some(step) = state.get(&format!("{}.{STEP}", entry.name)) else {
+                // Never moved so far.
+                (entry.step, entry.state) = (0, Vec::new());
+                continue;
+            };
             let step = step.to_kind(Kind::Int64).int64_value(&[]);
             let mut tensors = Vec::new();
             for slot in &self.names {

@@ -122,28 +122,44 @@ impl Objective {
         Ok(found)
     }
 
+    /// Whether it is a metric of an evaluation set.
+    pub fn of_evaluation(&self) -> bool {
+        matches!(source(&self.metric), Source::Eval(..))
+    }
+
     /// Refuses a metric that no trial will log.
     ///
     /// # Errors
     /// An evaluation set that the experiment lacks, a column or metric that there is not.
     pub fn check(&self, file: &Path, base: &Experiment, axes: &[String]) -> Result<()> {
+        let Some((what, help)) = self.fault(base, axes) else { return Ok(()) };
+        let error =
+            Error::input(format!("{}: the objective {:?} {what}", file.display(), self.metric));
+        Err(match help {
+            Some(help) => error.help(help),
+            None => error,
+        })
+    }
+
+    /// What is wrong with the metric, as the rest of a sentence about it, and what would help; None
+    /// where `base`, varied along `axes`, logs it.
+    pub fn fault(&self, base: &Experiment, axes: &[String]) -> Option<(String, Option<String>)> {
         let wrong = |what: String, name: &str, known: &[&str]| {
-            let error =
-                Error::input(format!("{}: the objective {:?} {what}", file.display(), self.metric));
-            Err(match crate::config::suggest(name, known) {
-                Some(near) => error.help(format!("did you mean {near:?}?")),
+            let help = match crate::config::suggest(name, known) {
+                Some(near) => format!("did you mean {near:?}?"),
                 None if known.is_empty() => {
-                    error.help("the base experiment has no evaluation sets: see [evaluate.sets]")
+                    "the base experiment has no evaluation sets: see [evaluate.sets]".to_string()
                 }
-                None => error.help(format!("there are {}", known.join(", "))),
-            })
+                None => format!("there are {}", known.join(", ")),
+            };
+            Some((what, Some(help)))
         };
         match source(&self.metric) {
             // The first column is the epoch itself.
             Source::Epochs(column) if !EPOCH_COLUMNS[1..].contains(&column) => {
                 wrong("is no column of epochs.csv".into(), column, &EPOCH_COLUMNS[1..])
             }
-            Source::Epochs(_) => Ok(()),
+            Source::Epochs(_) => None,
             Source::Eval(set, metric) => {
                 let sets: Vec<&str> = base.evaluate.sets.keys().map(String::as_str).collect();
                 // An axis may bring sets of its own.
@@ -157,7 +173,7 @@ impl Objective {
                     None => vec![&OF_PAIRS, &OF_RETRIEVAL, &OF_IMAGE_TEXT],
                 };
                 if kinds.iter().any(|kind| kind.has(metric)) {
-                    return Ok(());
+                    return None;
                 }
                 let known: Vec<&str> = kinds.iter().flat_map(|kind| kind.shown()).collect();
                 let of_kind = match base.evaluate.sets.get(set).filter(|_| !varied) {

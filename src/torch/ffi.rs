@@ -76,6 +76,18 @@ unsafe extern "C" {
         previous: *mut AutocastState,
     ) -> *mut c_char;
     pub(super) fn arcrun_autocast_exit(device: i32, previous: AutocastState) -> *mut c_char;
+    pub(super) fn arcrun_nonfinite_begin(count: usize, parameters: Tensors) -> *mut c_char;
+    pub(super) fn arcrun_nonfinite_end(
+        parameter: *mut i64,
+        operation: *mut c_char,
+        capacity: usize,
+    ) -> *mut c_char;
+    pub(super) fn arcrun_average(
+        count: usize,
+        averages: Tensors,
+        values: Tensors,
+        weight: f64,
+    ) -> *mut c_char;
     pub(super) fn arcrun_fused_sgd(
         count: usize,
         params: Tensors,

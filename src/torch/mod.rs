@@ -3,6 +3,7 @@
 //! shim in `native/`.
 
 pub mod autocast;
+pub mod average;
 pub mod checkpointing;
 pub mod determinism;
 pub mod device;
@@ -13,6 +14,7 @@ pub mod gradient;
 pub mod layout;
 pub mod margin_softmax;
 pub mod memory;
+pub mod nonfinite;
 pub mod scaler;
 pub mod threads;
 pub mod vector;

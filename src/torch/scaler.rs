@@ -53,11 +53,11 @@ impl GradScaler {
         loss.to_kind(Kind::Float) * self.state.scale
     }
 
-    /// Divides the gradients by the scale in place. True: one of them is infinite or not a
-    /// number, and the optimizer step must be left out.
-    pub fn unscale(&self, grads: &mut [Tensor]) -> Result<bool> {
+    /// Divides the gradients by the scale in place, and multiplies them by `factor`. True: one of
+    /// them is infinite or not a number, and the optimizer step must be left out.
+    pub fn unscale(&self, grads: &mut [Tensor], factor: f64) -> Result<bool> {
         let handles = ffi::handles(grads);
-        let inverse = 1.0 / self.state.scale;
+        let inverse = factor / self.state.scale;
         let mut non_finite = false;
         unsafe {
             ffi::check(ffi::arcrun_unscale(
@@ -102,7 +102,7 @@ mod tests {
         scaler.scale(&(&w * &w).sum(Kind::Float)).backward();
         assert_eq!(w.grad(), Tensor::from_slice(&[2f32 * 65536.0, -4.0 * 65536.0]));
         let mut grads = [w.grad()];
-        assert!(!scaler.unscale(&mut grads).unwrap());
+        assert!(!scaler.unscale(&mut grads, 1.0).unwrap());
         assert_eq!(w.grad(), Tensor::from_slice(&[2f32, -4.0]));
     }
 
@@ -112,11 +112,11 @@ mod tests {
         let found = |bad: f32| {
             let mut grads =
                 [Tensor::ones([3], (Kind::Float, Device::Cpu)), Tensor::from_slice(&[0.5, bad])];
-            scaler.unscale(&mut grads).unwrap()
+            scaler.unscale(&mut grads, 1.0).unwrap()
         };
         assert!(found(f32::INFINITY) && found(f32::NEG_INFINITY) && found(f32::NAN));
         assert!(!found(f32::MAX));
-        assert!(!scaler.unscale(&mut []).unwrap());
+        assert!(!scaler.unscale(&mut [], 1.0).unwrap());
     }
 
     #[test]

@@ -1,22 +1,25 @@
 //! Builds the parts of a run and puts a checkpoint's state into them.
 
+use super::ema::Average;
 use super::embeddings::{EmbeddingsRecord, Wanted};
 use super::evaluation::Evaluation;
 use super::model::Model;
+use super::nonfinite::read_scaler;
 use super::pretrained;
 use super::progress::Progress;
 use super::session::{Prepared, workers};
 use super::signals::StopFlag;
 use super::step::Stepper;
+use super::time_limit::Reserve;
 use super::trainer::Trainer;
+use crate::Result;
 use crate::checkpoint::{self, Labels, Snapshot, Store};
 use crate::config::Experiment;
 use crate::data::{Dataset, Loader, LoaderOptions, OnCorrupt, SamplerConfig, Shard};
+use crate::loss::Needs;
 use crate::plan::Plan;
 use crate::record::{Event, Recorder, RunInfo};
 use crate::scheduler::Horizon;
-use crate::torch::scaler;
-use crate::{Error, Result};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -81,16 +84,29 @@ pub fn build<'a>(
         preprocess,
         shared,
     )?;
-    let train = train_loader(plan, splits.train, splits.on_corrupt)?;
+    let mut train = train_loader(plan, splits.train, splits.on_corrupt)?;
+    if experiment.train.overfit_batches > 0 {
+        train = overfit_loader(plan, &train, splits.on_corrupt)?;
+    }
     let validation =
         validation.map(|set| validation_loader(plan, set, splits.on_corrupt)).transpose()?;
 
-    let steps_per_epoch = train.batches_per_epoch();
     let limits = &experiment.train;
+    let steps_per_epoch = train.batches_per_epoch().div_ceil(limits.accumulate);
+    if limits.accumulate > 1 && experiment.loss.needs() != Needs::default() {
+        recorder.notice(format!(
+            "train.accumulate: the loss `{}` compares the images of one batch of {}, not of all {} \
+             batches of a step",
+            experiment.loss.kind(),
+            limits.batch_size,
+            limits.accumulate
+        ))?;
+    }
     let horizon = Horizon::new(steps_per_epoch, limits.epochs, limits.max_steps);
     let mut scheduler = experiment.scheduler.build(experiment.optimizer.lr(), horizon);
     let mut stepper = Stepper::new(plan);
     let mut progress = Progress::default();
+    let mut average = Average::new(&limits.ema, &model);
     if let Some(snapshot) = snapshot {
         let Snapshot { mut tensors, state } = *snapshot;
         let weights = tensors.remove("model").unwrap_or_default();
@@ -102,9 +118,10 @@ pub fn build<'a>(
         scheduler.load_state(&state.scheduler)?;
         model.loss.load_state(&state.loss)?;
         if let (Some(scaler), Some(value)) = (&mut stepper.scaler, state.scaler) {
-            let state: scaler::State = serde_json::from_value(value)
-                .map_err(|e| Error::input(format!("the checkpoint's scaler state: {e}")))?;
-            scaler.set_state(state);
+            scaler.set_state(read_scaler(value)?);
+        }
+        if let Some(average) = &mut average {
+            average.load(state.ema_updates, &tensors.remove("ema").unwrap_or_default())?;
         }
         progress = Progress {
             epoch: state.epoch,
@@ -113,7 +130,10 @@ pub fn build<'a>(
             partial: state.partial,
             early_stopping: state.early_stopping,
             min_loss: state.min_loss,
+            best: state.best,
+            nonfinite: state.nonfinite,
             history: state.history,
+            cut: false,
         };
     }
     let loss_columns = model.loss.columns();
@@ -135,6 +155,7 @@ pub fn build<'a>(
         optimizer,
         scheduler,
         stepper,
+        average,
         train,
         validation,
         evaluation,
@@ -146,6 +167,8 @@ pub fn build<'a>(
         labels,
         loss_columns,
         skipped: 0,
+        reserve: Reserve::default(),
+        details: None,
         run: path.to_path_buf(),
     })
 }
@@ -160,6 +183,17 @@ pub fn train_loader(plan: &Plan, train: Dataset, on_corrupt: OnCorrupt) -> Resul
     let options = LoaderOptions { drop_last, ..options(plan, on_corrupt) };
     let augmentation = Some(experiment.augmentation.clone());
     Loader::new(Arc::new(train), experiment.preprocess.build(), augmentation, options)
+}
+
+/// The first batches of the first epoch as `train` makes them, in every epoch and without augmentation.
+///
+/// # Errors
+/// Those of [`Loader::new`].
+fn overfit_loader(plan: &Plan, train: &Loader, on_corrupt: OnCorrupt) -> Result<Loader> {
+    let items = train.first_items(plan.experiment.train.overfit_batches);
+    let subset = train.dataset().subset(&items);
+    let options = LoaderOptions { sampler: None, drop_last: false, ..options(plan, on_corrupt) };
+    Loader::new(Arc::new(subset), plan.experiment.preprocess.build(), None, options)
 }
 
 /// The batches that are validated on: each image once, in order, as it is.

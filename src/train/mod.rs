@@ -2,13 +2,16 @@
 
 pub mod build;
 pub mod clip;
-mod divergence;
+mod diagnosis;
+pub mod ema;
 pub mod embedder;
 pub mod embeddings;
+mod epoch;
 pub mod evaluation;
 pub mod finetune;
 mod freezing;
 pub mod model;
+mod nonfinite;
 mod prepare;
 pub mod pretrained;
 pub mod progress;
@@ -17,7 +20,11 @@ mod shown;
 pub mod signals;
 pub mod start;
 pub mod step;
+mod time_limit;
 pub mod trainer;
+mod validation;
+pub mod watch;
 
 pub use session::{Options, run};
 pub use start::Continue;
+pub use time_limit::TimeLimit;

@@ -13,7 +13,7 @@ use crate::plan::Plan;
 use crate::random::{Stream, derive};
 use crate::text::{TextTower, tokenizer};
 use crate::{Error, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use tch::{Device, Kind, Tensor, nn};
 
 /// Backbone, head, text tower and loss over one `VarStore`: names begin with `backbone.`, `head.`,
@@ -82,6 +82,24 @@ impl Model {
     /// The parameters that training moves now, by name, sorted.
     pub fn parameters(&self) -> BTreeMap<String, Tensor> {
         self.tensors().into_iter().filter(|(_, tensor)| tensor.requires_grad()).collect()
+    }
+
+    /// What is no parameter, by name, sorted: running statistics, state of the loss, weights fixed by
+    /// the architecture.
+    pub fn buffers(&self) -> BTreeMap<String, Tensor> {
+        let trainable = self.store.trainable_variables();
+        let of_one: HashSet<usize> = trainable.iter().map(|one| one.data_ptr() as usize).collect();
+        let is_buffer = |tensor: &Tensor| !of_one.contains(&(tensor.data_ptr() as usize));
+        self.tensors().into_iter().filter(|(_, tensor)| is_buffer(tensor)).collect()
+    }
+
+    /// What training moves, now or after `finetune.unfreeze_epoch`, and the buffers.
+    pub fn moving(&self) -> BTreeMap<String, Tensor> {
+        let mut moving = self.buffers();
+        moving.extend(self.parameters());
+        let waiting = self.freezing.waiting();
+        moving.extend(waiting.map(|(name, tensor)| (name.clone(), tensor.shallow_clone())));
+        moving
     }
 
     /// The parameters that training moves, now or after `finetune.unfreeze_epoch`, each with its

@@ -2,6 +2,7 @@
 //! whatever happens.
 
 use super::build::{Opened, build};
+use super::epoch::LEFT_OUT;
 use super::evaluation::Evaluation;
 use super::finetune::Finetune;
 use super::model::Model;
@@ -11,8 +12,12 @@ pub use super::prepare::{
 use super::pretrained;
 use super::signals::StopFlag;
 use super::start::{Continue, Start, policy};
+use super::time_limit::{TimeLimit, Watchman};
+use super::trainer::EMA_LOSS;
+use super::watch;
 use crate::checkpoint::{self, Labels, Snapshot, Store};
 use crate::config::Experiment;
+use crate::config::tables::OnNonFinite;
 use crate::data::{Dataset, Splits, Stages};
 use crate::evaluate::{Absent, eval_csv, scores_csv};
 use crate::plan::Plan;
@@ -36,6 +41,8 @@ pub struct Options {
     pub verbosity: Verbosity,
     /// `KEY=VALUE` of every override, for the command that continues the run.
     pub sets: Vec<String>,
+    /// When the process must have ended, whatever the experiment says.
+    pub time_limit: Option<TimeLimit>,
 }
 
 /// The data of a run, checked against its plan.
@@ -51,6 +58,7 @@ pub struct Prepared {
 /// # Errors
 /// `Input` before anything was started; `Failed`, `Diverged` or `Stopped` after.
 pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
+    stop.listen_to(&plan.experiment.train.stop_signals)?;
     let start = Start::resolve(plan, options.continue_train.as_ref(), options.run_dir.as_deref())?;
     if let Start::Finished { run } = &start {
         println!("{} is finished: nothing to continue", run.display());
@@ -63,6 +71,9 @@ pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
     let wandb = wandb_settings(plan)?;
     set_up_torch(plan, start.snapshot())?;
     let prepared = prepare(plan, options.verbosity, Absent::LeaveOut, stop)?;
+    if prepared.splits.validation.as_ref().is_none_or(|set| set.is_empty()) {
+        watch::without_validation(plan)?;
+    }
     let labels = labels(&prepared.splits.train);
     if let Some(Snapshot { state, .. }) = start.snapshot() {
         checkpoint::same_labels(&plan.file, &labels, &state.labels)?;
@@ -81,7 +92,7 @@ pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
     }
     let opening = Opening { plan, options, prepared: &prepared, stop, wandb };
     let session = Session::open(opening, start)?;
-    session.train(plan, prepared, labels, stop, &options.sets)
+    session.train(plan, prepared, labels, stop, options)
 }
 
 pub fn labels(dataset: &Dataset) -> Labels {
@@ -202,7 +213,16 @@ impl Session {
         let mut steps = vec!["embedding_norm".to_string()];
         steps.extend(plan.experiment.loss.columns());
         steps.extend(amp.iter().map(ToString::to_string));
-        let columns = Columns { steps, epochs: loader_columns(path) };
+        let train = &plan.experiment.train;
+        if train.on_nonfinite != OnNonFinite::Stop {
+            steps.push(LEFT_OUT.to_string());
+        }
+        let mut epochs = loader_columns(path);
+        let validated = prepared.splits.validation.as_ref().is_some_and(|set| !set.is_empty());
+        if train.ema.decay > 0.0 && validated {
+            epochs.push(EMA_LOSS.to_string());
+        }
+        let columns = Columns { steps, epochs };
         let every = plan.experiment.record.every_steps as u64;
         let mut recorder = Recorder::new()
             .with(CsvSink::open(path, columns, every)?)
@@ -260,7 +280,7 @@ impl Session {
         prepared: Prepared,
         labels: Labels,
         stop: &StopFlag,
-        sets: &[String],
+        options: &Options,
     ) -> Result<PathBuf> {
         let begun = Instant::now();
         let Session { run, mut info, opened } = self;
@@ -274,7 +294,11 @@ impl Session {
                 return Err(error);
             }
         };
+        let watchman = options
+            .time_limit
+            .map(|limit| Watchman::set(limit, stop.clone(), trainer.reserve.clone()));
         let result = trainer.run();
+        drop(watchman);
         let (status, note) = match &result {
             Ok(()) => (Status::Finished, None),
             Err(error @ Error::Stopped { .. }) => (Status::Stopped, Some(error.to_string())),
@@ -282,7 +306,8 @@ impl Session {
             Err(error) => (Status::Failed, Some(error.to_string())),
         };
         if let (Status::Failed | Status::Diverged, Some(text)) = (status, &note) {
-            crash_note(text, None);
+            let details = trainer.details.take().map(|text| format!("\n{text}"));
+            crash_note(&format!("{text}{}", details.unwrap_or_default()), None);
         }
         let progress = &trainer.progress;
         let seconds = begun.elapsed().as_secs_f64();
@@ -304,7 +329,7 @@ impl Session {
                 "continue with: run {} --run-dir {} --continue-train latest{}",
                 plan.file.display(),
                 path.display(),
-                overrides(sets)
+                overrides(&options.sets)
             )),
             other => other,
         })?;

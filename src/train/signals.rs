@@ -1,10 +1,11 @@
-//! SIGINT and SIGTERM: the first asks training to stop after the current step with a checkpoint;
-//! a second SIGINT stops the program at once.
+//! SIGINT, SIGTERM and those that `train.stop_signals` names: the first asks training to stop after
+//! the current step with a checkpoint; a second SIGINT stops the program at once.
 
+use crate::config::tables::StopSignal;
 use crate::{Error, Result};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Once, OnceLock};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError};
 
 /// Exit code of a shell command that a second SIGINT ended.
 const INTERRUPTED: i32 = 130;
@@ -29,6 +30,18 @@ pub struct StopFlag {
     terminated: Arc<AtomicBool>,
     /// Who asked, where it was no signal.
     by: Arc<OnceLock<&'static str>>,
+    /// The signal that arrived last; 0 where none did.
+    signal: Arc<AtomicUsize>,
+    /// Signals beside SIGINT and SIGTERM that are listened to.
+    more: Arc<Mutex<Vec<i32>>>,
+}
+
+fn number(signal: StopSignal) -> i32 {
+    match signal {
+        StopSignal::Usr1 => SIGUSR1,
+        StopSignal::Usr2 => SIGUSR2,
+        StopSignal::Hup => SIGHUP,
+    }
 }
 
 impl StopFlag {
@@ -41,8 +54,28 @@ impl StopFlag {
             .and_then(|_| signal_hook::flag::register(SIGINT, flag.asked.clone()))
             .and_then(|_| signal_hook::flag::register(SIGTERM, flag.asked.clone()))
             .and_then(|_| signal_hook::flag::register(SIGTERM, flag.terminated.clone()))
-            .map_err(|error| Error::failed(format!("cannot listen for signals: {error}")))?;
+            .map_err(deaf)?;
+        for signal in [SIGINT, SIGTERM] {
+            let arrived = flag.signal.clone();
+            signal_hook::flag::register_usize(signal, arrived, signal as usize).map_err(deaf)?;
+        }
         Ok(flag)
+    }
+
+    /// Listens to these signals too.
+    pub fn listen_to(&self, signals: &[StopSignal]) -> Result<()> {
+        let mut more = self.more.lock().unwrap_or_else(PoisonError::into_inner);
+        for signal in signals.iter().map(|signal| number(*signal)) {
+            if more.contains(&signal) {
+                continue;
+            }
+            let arrived = self.signal.clone();
+            signal_hook::flag::register_usize(signal, arrived, signal as usize)
+                .and_then(|_| signal_hook::flag::register(signal, self.asked.clone()))
+                .map_err(deaf)?;
+            more.push(signal);
+        }
+        Ok(())
     }
 
     pub fn is_set(&self) -> bool {
@@ -56,7 +89,15 @@ impl StopFlag {
 
     /// Who asked.
     pub fn by(&self) -> &'static str {
-        self.by.get().copied().unwrap_or("a signal")
+        let signal = match self.signal.load(Ordering::Relaxed) as i32 {
+            SIGINT => "SIGINT",
+            SIGTERM => "SIGTERM",
+            SIGUSR1 => "SIGUSR1",
+            SIGUSR2 => "SIGUSR2",
+            SIGHUP => "SIGHUP",
+            _ => "a signal",
+        };
+        self.by.get().copied().unwrap_or(signal)
     }
 
     /// Asks for a stop as a signal would.
@@ -64,11 +105,13 @@ impl StopFlag {
         self.asked.store(true, Ordering::Relaxed);
     }
 
-    /// Asks for a stop on behalf of `by`, unless someone did already.
+    /// Asks for a stop on behalf of `by`, the first of whom is remembered.
     pub fn ask(&self, by: &'static str) {
-        if !self.is_set() {
-            let _ = self.by.set(by);
-            self.set();
-        }
+        let _ = self.by.set(by);
+        self.set();
     }
+}
+
+fn deaf(error: std::io::Error) -> Error {
+    Error::failed(format!("cannot listen for signals: {error}"))
 }

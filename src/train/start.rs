@@ -1,7 +1,8 @@
 //! Where a run begins: fresh, going on in its own folder, or forked from a checkpoint.
 
-use crate::checkpoint::{self, Name, Policy, Snapshot, State, Store};
+use crate::checkpoint::{self, Name, Policy, Resumed, Snapshot, State, Store};
 use crate::config::Experiment;
+use crate::config::check;
 use crate::plan::Plan;
 use crate::record::{Parent, RunDir, RunInfo, Status};
 use crate::{Error, Result};
@@ -124,8 +125,26 @@ fn in_place(plan: &Plan, run_dir: Option<&Path>) -> Result<Option<Start>> {
     if was_finished && state.finished && !asks_for_more(plan, state)? {
         return Ok(Some(Start::Finished { run: run.path().to_path_buf() }));
     }
+    let mut resumed = resumed;
+    if resumed.snapshot.state.cut && !plan_ends_at(plan, &resumed.snapshot.state) {
+        match Store::open(run.path(), policy(plan))?.resume_uncut(&resumed.snapshot.state)? {
+            Some(uncut) => resumed = Resumed { warnings: resumed.warnings, ..uncut },
+            None => resumed.warnings.push(
+                "the checkpoint in mid-epoch that the limit left is lost: going on with the next epoch"
+                    .to_string(),
+            ),
+        }
+    }
     let snapshot = Box::new(resumed.snapshot);
     Ok(Some(Start::InPlace { run, snapshot, warnings: resumed.warnings }))
+}
+
+/// The limits that cut the epoch still end the training there.
+fn plan_ends_at(plan: &Plan, state: &State) -> bool {
+    let train = &plan.experiment.train;
+    let seconds: f64 = state.history.iter().map(|row| row.seconds).sum();
+    (train.max_steps > 0 && state.step >= train.max_steps as u64)
+        || check::seconds(&train.max_time).is_some_and(|most| seconds >= most)
 }
 
 fn fork(folder: &Path) -> Result<Start> {
@@ -149,9 +168,13 @@ fn nothing(plan: &Plan, run_dir: Option<&Path>) -> Error {
 
 /// Keys that a continued run may have otherwise than its checkpoint: limits, evaluation,
 /// recording, loading, places, memory.
-const FREE: [&str; 12] = [
+const FREE: [&str; 16] = [
     "train.epochs",
     "train.max_steps",
+    "train.max_time",
+    "train.on_nonfinite",
+    "train.max_nonfinite",
+    "train.stop_signals",
     "train.early_stopping.",
     "train.device",
     "train.threads",
@@ -190,7 +213,7 @@ fn same_experiment(plan: &Plan, state: &State) -> Result<()> {
 
 /// A finished run goes on if its length was changed.
 fn asks_for_more(plan: &Plan, state: &State) -> Result<bool> {
-    let longer = ["train.epochs", "train.max_steps", "train.early_stopping."];
+    let longer = ["train.epochs", "train.max_steps", "train.max_time", "train.early_stopping."];
     let differences = differences(plan, state)?;
     Ok(differences.keys().any(|key| longer.iter().any(|prefix| key.starts_with(prefix))))
 }

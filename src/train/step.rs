@@ -17,7 +17,7 @@ use tch::{Kind, Tensor};
 /// What one step measured.
 #[derive(Clone, Debug, Default)]
 pub struct StepOutcome {
-    /// Mean loss over the batch.
+    /// Mean loss over the samples.
     pub loss: f64,
     /// What `min-loss` compares: the loss, of an annealed loss that at its final difficulty.
     pub monitored: f64,
@@ -33,13 +33,62 @@ pub struct StepOutcome {
     pub skipped: bool,
 }
 
+/// Below this scale a float16 gradient that is still not finite is no matter of range: the largest
+/// float16 over the smallest normal one.
+const SMALLEST_SCALE: f64 = 1.0 / 65536.0;
+
 impl StepOutcome {
     /// The loss, the embeddings (which a loss over pairs can hide) or a gradient that no scaler
     /// watches over stopped being finite.
-    pub fn diverged(&self) -> bool {
+    pub fn diverged(&self, scale: Option<f64>) -> bool {
+        let in_vain = scale.is_some_and(|scale| scale < SMALLEST_SCALE);
         !self.loss.is_finite()
             || !self.embedding_norm.is_finite()
-            || (!self.grad_norm.is_finite() && !self.skipped)
+            || (!self.grad_norm.is_finite() && (!self.skipped || in_vain))
+    }
+}
+
+/// What the batches of one optimizer step measured, as means over their samples.
+#[derive(Clone, Debug, Default)]
+pub struct Window {
+    /// None before the first batch.
+    means: Option<Scalars>,
+    pub batches: u64,
+    pub samples: u64,
+}
+
+impl Window {
+    /// Counts a batch of `samples`. A single batch stays bit for bit as it is.
+    pub fn add(&mut self, scalars: Scalars, samples: u64) {
+        self.batches += 1;
+        self.samples += samples;
+        let share = samples as f64 / self.samples as f64;
+        let towards = |mean: &mut f64, value: f64| *mean += (value - *mean) * share;
+        match &mut self.means {
+            None => self.means = Some(scalars),
+            Some(means) => {
+                towards(&mut means.loss, scalars.loss);
+                towards(&mut means.monitored, scalars.monitored);
+                towards(&mut means.embedding_norm, scalars.embedding_norm);
+                means.correct += scalars.correct;
+                for (mean, value) in means.values.iter_mut().zip(scalars.values) {
+                    towards(mean, value);
+                }
+            }
+        }
+    }
+
+    /// The batches so far are finite.
+    pub fn is_finite(&self) -> bool {
+        let finite = |means: &Scalars| means.loss.is_finite() && means.embedding_norm.is_finite();
+        self.means.as_ref().is_none_or(finite)
+    }
+
+    /// With what the update measured.
+    pub fn outcome(self, grad_norm: f64, skipped: bool) -> StepOutcome {
+        let Some(means) = self.means else { return StepOutcome::default() };
+        let Scalars { loss, monitored, correct, embedding_norm, values } = means;
+        StepOutcome { loss, monitored, values, embedding_norm, correct, grad_norm, skipped }
     }
 }
 
@@ -130,6 +179,8 @@ impl Stepper {
         Ok(Forward { output, embedding_norm: norm.mean(norm.kind()) })
     }
 
+    /// A step over one batch.
+    ///
     /// # Errors
     /// As [`Stepper::forward`]; what the optimizer can't do.
     pub fn step(
@@ -139,12 +190,32 @@ impl Stepper {
         lr: f64,
         inputs: &Inputs,
     ) -> Result<StepOutcome> {
-        let forward = self.forward(model, inputs, true)?;
-        self.backward(&forward.output.loss);
-        let Scalars { loss, monitored, correct, embedding_norm, values } = forward.scalars();
-        let (grad_norm, skipped) = self.update(optimizer, lr)?;
+        let mut window = Window::default();
+        self.accumulate(model, inputs, 1.0, &mut window)?;
+        let (grad_norm, skipped) = self.update(optimizer, lr, 1.0)?;
         model.loss.after_step();
-        Ok(StepOutcome { loss, monitored, correct, grad_norm, skipped, embedding_norm, values })
+        Ok(window.outcome(grad_norm, skipped))
+    }
+
+    /// Forward and backward pass of one of the batches of a step: adds `share` times the gradients of
+    /// its mean loss to those of the batches before it.
+    ///
+    /// # Errors
+    /// As [`Stepper::forward`].
+    pub fn accumulate(
+        &mut self,
+        model: &mut Model,
+        inputs: &Inputs,
+        share: f64,
+        window: &mut Window,
+    ) -> Result<()> {
+        let forward = self.forward(model, inputs, true)?;
+        match share {
+            1.0 => self.backward(&forward.output.loss),
+            share => self.backward(&(&forward.output.loss * share)),
+        }
+        window.add(forward.scalars(), inputs.labels.size()[0] as u64);
+        Ok(())
     }
 
     pub fn backward(&self, loss: &Tensor) {
@@ -154,25 +225,70 @@ impl Stepper {
         }
     }
 
-    /// Unscales and clips the gradients, moves the weights, forgets the gradients. Returns the
-    /// norm of the gradients and whether the scaler skipped the step.
-    pub fn update(&mut self, optimizer: &mut dyn Optimizer, lr: f64) -> Result<(f64, bool)> {
+    /// Unscales the gradients, multiplies them by `factor`, clips them, moves the weights and forgets
+    /// the gradients. Returns the norm of the gradients and whether the scaler skipped the step. What
+    /// is not finite and no matter of the scaler moves nothing, and is left to be looked at.
+    pub fn update(
+        &mut self,
+        optimizer: &mut dyn Optimizer,
+        lr: f64,
+        factor: f64,
+    ) -> Result<(f64, bool)> {
         let mut gradients = optimizer.slots().gradients();
         let skipped = match &mut self.scaler {
             Some(scaler) => {
-                let non_finite = scaler.unscale(&mut gradients)?;
+                let non_finite = scaler.unscale(&mut gradients, factor)?;
                 scaler.update(non_finite);
                 non_finite
             }
-            None => false,
+            None => {
+                if factor != 1.0 {
+                    gradients.iter_mut().for_each(|gradient| drop(gradient.g_mul_scalar_(factor)));
+                }
+                false
+            }
         };
         let norm = fused::grad_norm(&gradients)?.double_value(&[]);
-        // A gradient that is not finite would make every weight so: leave them, the caller stops.
-        if !skipped && norm.is_finite() {
+        if norm.is_finite() && !skipped {
             self.clip.apply(&mut gradients, norm);
             optimizer.step(lr)?;
         }
-        optimizer.slots_mut().clear_gradients()?;
+        if norm.is_finite() || skipped {
+            optimizer.slots_mut().clear_gradients()?;
+        }
         Ok((norm, skipped))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scalars(loss: f64, correct: usize) -> Scalars {
+        Scalars { loss, monitored: loss, correct, embedding_norm: 1.0, values: vec![loss] }
+    }
+
+    #[test]
+    fn a_window_weighs_batches_by_their_samples() {
+        let mut window = Window::default();
+        window.add(scalars(0.1 + 0.2, 1), 3);
+        assert_eq!(window.clone().outcome(1.0, false).loss.to_bits(), (0.1f64 + 0.2).to_bits());
+        window.add(scalars(2.3, 0), 1);
+        let outcome = window.clone().outcome(2.0, false);
+        assert!((outcome.loss - 0.8).abs() < 1e-15 && (outcome.values[0] - 0.8).abs() < 1e-15);
+        assert_eq!((outcome.correct, window.batches, window.samples), (1, 2, 4));
+        assert!(window.is_finite());
+        window.add(scalars(f64::NAN, 0), 1);
+        assert!(!window.is_finite() && window.outcome(1.0, false).diverged(None));
+    }
+
+    #[test]
+    fn a_scaler_that_scales_in_vain_has_diverged() {
+        let overflow =
+            StepOutcome { grad_norm: f64::INFINITY, skipped: true, ..Default::default() };
+        assert!(!overflow.diverged(Some(65536.0)));
+        assert!(overflow.diverged(Some(1e-9)));
+        let plain = StepOutcome { skipped: false, ..overflow };
+        assert!(plain.diverged(None));
     }
 }

@@ -1,21 +1,22 @@
 //! The training loop: epochs of steps, validation, evaluation, checkpoints.
 
-use super::divergence::REMEDY;
-use super::embedder::Inputs;
+use super::ema::Average;
 use super::embeddings::EmbeddingsRecord;
 use super::evaluation::{Evaluation, Scored};
 use super::model::Model;
 use super::pretrained;
 use super::progress::Progress;
 use super::signals::StopFlag;
-use super::step::{StepOutcome, Stepper};
+use super::step::Stepper;
+use super::time_limit::Reserve;
+use super::watch;
 use crate::checkpoint::{self, Labels, Name, Snapshot, State, Store, find};
-use crate::cli::progress::Counter;
-use crate::data::{Batch, Loader};
+use crate::config::check;
+use crate::config::tables::OnNonFinite;
+use crate::data::Loader;
 use crate::optimizer::Optimizer;
 use crate::plan::Plan;
-use crate::random::{Stream, derive};
-use crate::record::{EpochRow, Event, Recorder, StepRow};
+use crate::record::{EpochRow, Event, Recorder};
 use crate::scheduler::Scheduler;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
@@ -31,6 +32,8 @@ pub struct Trainer<'a> {
     pub optimizer: Box<dyn Optimizer>,
     pub scheduler: Scheduler,
     pub stepper: Stepper,
+    /// Of the weights, where `train.ema` keeps one.
+    pub average: Option<Average>,
     pub train: Loader,
     pub validation: Option<Loader>,
     pub evaluation: Evaluation,
@@ -44,6 +47,10 @@ pub struct Trainer<'a> {
     pub loss_columns: Vec<String>,
     /// Broken images that `skipped.csv` names.
     pub skipped: usize,
+    /// What a stop by itself must leave time for.
+    pub reserve: Reserve,
+    /// What the crash note is to say beside the error.
+    pub details: Option<String>,
 }
 
 impl Trainer<'_> {
@@ -62,8 +69,9 @@ impl Trainer<'_> {
     }
 
     fn run_through(&mut self) -> Result<()> {
-        if self.progress.step > 0 && find(&self.run, Name::Latest).is_err() {
-            // A fork: from here on this folder can be continued by itself.
+        let returns = self.plan.experiment.train.on_nonfinite == OnNonFinite::Rollback;
+        if (self.progress.step > 0 || returns) && find(&self.run, Name::Latest).is_err() {
+            // A fork can be continued by itself from here on, and a rollback has somewhere to go.
             self.save()?;
         }
         let Progress { epoch, batch, .. } = self.progress;
@@ -73,115 +81,72 @@ impl Trainer<'_> {
         {
             record.record(&self.model, &self.run, epoch, &self.stop)?;
         }
-        while !self.is_done() {
+        // An epoch that was stopped at its end, or at a limit, is still to be closed.
+        while !self.is_done() || self.progress.batch > 0 {
             self.train_epoch()?;
-            self.end_epoch()?;
+            let cut = self.progress.batch < self.train.batches_per_epoch() as u64;
+            if cut {
+                // A limit in mid-epoch: whoever raises it goes on from here, as if it had not been.
+                self.save()?;
+            }
+            self.end_epoch(cut)?;
         }
+        self.tell_overfit()?;
         self.evaluate_best()
+    }
+
+    /// What training on a few batches alone shows.
+    fn tell_overfit(&mut self) -> Result<()> {
+        let batches = self.plan.experiment.train.overfit_batches;
+        let (Some(first), Some(last)) =
+            (self.progress.history.first(), self.progress.history.last())
+        else {
+            return Ok(());
+        };
+        if batches == 0 {
+            return Ok(());
+        }
+        let accuracy = |row: &EpochRow| row.train_accuracy.unwrap_or(f64::NAN);
+        let text = format!(
+            "overfit on {batches} batches: loss {:.4} to {:.4}, accuracy {:.3} to {:.3} from epoch {} to \
+             {}; a network that learns brings the loss near 0 and the accuracy to 1",
+            first.train_loss,
+            last.train_loss,
+            accuracy(first),
+            accuracy(last),
+            first.epoch,
+            last.epoch
+        );
+        self.recorder.notice(text)
     }
 
     /// Nothing is left to train.
     fn is_done(&self) -> bool {
         let train = &self.plan.experiment.train;
         self.progress.epoch >= train.epochs as u64
-            || self.at_step_limit()
+            || self.at_limit()
             || self.progress.out_of_patience(&train.early_stopping)
     }
 
-    fn at_step_limit(&self) -> bool {
-        let limit = self.plan.experiment.train.max_steps as u64;
-        limit > 0 && self.progress.step >= limit
-    }
-
-    /// The steps of the epoch that are left.
-    fn train_epoch(&mut self) -> Result<()> {
-        let Progress { epoch, batch: first_batch, .. } = self.progress;
-        self.recorder.emit(&Event::EpochStarted {
-            epoch: epoch + 1,
-            epochs: self.plan.experiment.train.epochs as u64,
-            batches: self.train.batches_per_epoch() as u64,
-            first_batch,
-        })?;
-        if let Some(text) = self.model.begin_epoch(epoch) {
-            self.recorder.notice(text)?;
-        }
-        let every_steps = self.plan.experiment.checkpoint.every_steps as u64;
-        let count = self.train.batches_per_epoch() as u64;
-        let batches = self.train.epoch(epoch as usize, first_batch as usize);
-        let mut begun = Instant::now();
-        for batch in batches {
-            if self.at_step_limit() {
-                break;
-            }
-            let batch = batch?;
-            self.train_batch(&batch, begun)?;
-            begun = Instant::now();
-            if self.stop.is_set() {
-                return Err(Error::stopped(format!(
-                    "stopped by {} after step {}",
-                    self.stop.by(),
-                    self.progress.step
-                )));
-            }
-            // After the last batch the checkpoint is that of the epoch's end, with its scores.
-            let last = self.progress.batch == count;
-            if every_steps > 0 && self.progress.step.is_multiple_of(every_steps) && !last {
-                self.save()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn train_batch(&mut self, batch: &Batch, begun: Instant) -> Result<()> {
-        let step = self.progress.step;
-        let lr = self.scheduler.lr(step as usize);
-        // Noise inside a step depends on the step alone: a resumed run draws the same.
-        tch::manual_seed(derive(self.plan.experiment.seed, Stream::Step, 0, step) as i64);
-        let inputs = Inputs::of(batch, self.train.dataset(), &self.model);
-        let optimizer = self.optimizer.as_mut();
-        let outcome = self.stepper.step(&mut self.model, optimizer, lr, &inputs)?;
-        if outcome.diverged() {
-            return Err(self.diverged(&outcome, lr));
-        }
-        let (samples, seconds) = (batch.len() as u64, begun.elapsed().as_secs_f64());
-        self.progress.add_batch(&outcome, samples, seconds);
-        self.recorder.emit(&Event::Step(StepRow {
-            step: self.progress.step,
-            epoch: self.progress.epoch + 1,
-            loss: outcome.loss,
-            lr,
-            images_per_second: samples as f64 / seconds,
-            accuracy: Some(outcome.correct as f64 / samples as f64),
-            grad_norm: Some(outcome.grad_norm),
-            extras: self.extras(&outcome),
-        }))?;
-        match self.progress.step {
-            1 => self.show_batch(batch),
-            _ => Ok(()),
-        }
-    }
-
-    /// Columns of `steps.csv` beyond the usual ones; the same in every step of a run.
-    fn extras(&self, outcome: &StepOutcome) -> BTreeMap<String, f64> {
-        let mut extras: BTreeMap<String, f64> =
-            self.loss_columns.iter().cloned().zip(outcome.values.iter().copied()).collect();
-        extras.insert("embedding_norm".to_string(), outcome.embedding_norm);
-        if let Some(scaler) = &self.stepper.scaler {
-            let skipped = f64::from(u8::from(outcome.skipped));
-            extras.insert("amp_scale".to_string(), scaler.state().scale);
-            extras.insert("amp_skipped".to_string(), skipped);
-        }
-        extras
+    /// `train.max_steps` or `train.max_time` is reached.
+    pub(super) fn at_limit(&self) -> bool {
+        let train = &self.plan.experiment.train;
+        let steps = train.max_steps as u64;
+        let most = check::seconds(&train.max_time);
+        (steps > 0 && self.progress.step >= steps)
+            || most.is_some_and(|most| self.progress.seconds() >= most)
     }
 
     /// Validation, evaluation, the epoch's row, the checkpoint.
-    fn end_epoch(&mut self) -> Result<()> {
+    fn end_epoch(&mut self, cut: bool) -> Result<()> {
         self.report_skipped()?;
-        self.check_weights()?;
-        let experiment = &self.plan.experiment;
+        self.mend_weights()?;
+        let plan = self.plan;
+        let experiment = &plan.experiment;
         let begun = Instant::now();
         self.count_loading();
         let validation = self.validate()?;
+        let averaged = self.with_average(Self::validate)?.flatten();
         let epoch = self.progress.epoch + 1;
         let every = experiment.evaluate.every_epochs as u64;
         let due = every > 0 && epoch.is_multiple_of(every);
@@ -194,7 +159,7 @@ impl Trainer<'_> {
         let (train_loss, train_accuracy) = self.progress.means();
         let partial = self.progress.partial.clone();
         let monitored = validation.map_or(self.progress.monitored(), |(loss, _)| loss);
-        let row = EpochRow {
+        let mut row = EpochRow {
             epoch,
             train_loss,
             train_accuracy: Some(train_accuracy),
@@ -205,22 +170,41 @@ impl Trainer<'_> {
             images_per_second: partial.seen as f64 / partial.seconds,
             extras: partial.loading,
         };
+        if self.average.is_some() && self.validation.is_some() {
+            let loss = averaged.map_or(f64::NAN, |(loss, _)| loss);
+            row.extras.insert(EMA_LOSS.to_string(), loss);
+        }
         let patience = &experiment.train.early_stopping;
-        self.progress.end_epoch(row.clone(), monitored, patience);
+        let stopping = match watch::of_stopping(experiment) {
+            Some(watch) => watch.value(&row, &rows).map(|value| watch.cost(value)),
+            None => Some(monitored),
+        };
+        self.progress.end_epoch(row.clone(), monitored, stopping, patience);
+        self.progress.cut = cut;
+        for watch in watch::of_checkpoints(experiment) {
+            if let Some(value) = watch.value(&row, &rows) {
+                self.progress.observe(&watch, value);
+            }
+        }
         self.scheduler.observe(monitored);
         self.show_parameters()?;
         self.recorder.emit(&Event::EpochEnded(row))?;
         self.evaluation.record(rows, &mut self.recorder)?;
         self.save()?;
         if self.progress.out_of_patience(patience) {
-            self.recorder.notice(format!(
-                "early stopping: the monitored loss has not fallen for {} epochs",
-                patience.patience
-            ))?;
+            let what = match patience.metric.as_str() {
+                "" => "the monitored loss has not fallen".to_string(),
+                metric => format!("{metric} has not improved"),
+            };
+            self.recorder
+                .notice(format!("early stopping: {what} for {} epochs", patience.patience))?;
         }
         let weights = experiment.checkpoint.weights_every_epochs as u64;
         if weights > 0 && epoch.is_multiple_of(weights) {
             self.store.save_weights(epoch, &on_cpu(self.model.tensors()))?;
+            if let Some(average) = &self.average {
+                self.store.save_average(epoch, &average.tensors(&self.model))?;
+            }
         }
         Ok(())
     }
@@ -232,56 +216,9 @@ impl Trainer<'_> {
         }
     }
 
-    /// Mean loss and accuracy on the validation images; None where there are none.
-    fn validate(&mut self) -> Result<Option<(f64, f64)>> {
-        let Some(loader) = &self.validation else { return Ok(None) };
-        // A loss that draws at random draws the same after a resume right before the validation.
-        tch::manual_seed(
-            derive(self.plan.experiment.seed, Stream::Step, 1, self.progress.step) as i64
-        );
-        let (mut loss, mut correct, mut seen) = (0.0, 0, 0);
-        let counter = Counter::new("validating", self.evaluation.quiet);
-        for batch in loader.epoch(0, 0) {
-            if self.stop.is_set() {
-                let by = self.stop.by();
-                return Err(Error::stopped(format!("stopped by {by} during validation")));
-            }
-            let batch = batch?;
-            if batch.len() == 1 && !loader.dataset().captions.is_empty() {
-                // A caption alone is told apart from nothing: its loss is 0 whatever the weights.
-                continue;
-            }
-            let inputs = Inputs::of(&batch, loader.dataset(), &self.model);
-            let _no_grad = tch::no_grad_guard();
-            let forward = self.stepper.forward(&mut self.model, &inputs, false)?;
-            let scalars = forward.scalars();
-            if !scalars.monitored.is_finite() || !scalars.embedding_norm.is_finite() {
-                let Progress { step, epoch, .. } = self.progress;
-                let kind = self.plan.experiment.loss.kind();
-                let message = format!(
-                    "in the validation after step {step} (epoch {}) the loss `{kind}` is {}, the mean \
-                     norm of the embeddings {}",
-                    epoch + 1,
-                    scalars.loss,
-                    scalars.embedding_norm
-                );
-                return Err(Error::diverged(message).help(REMEDY));
-            }
-            loss += scalars.monitored * batch.len() as f64;
-            correct += scalars.correct;
-            seen += batch.len();
-            counter.set(seen, loader.dataset().len());
-        }
-        counter.finish();
-        if seen == 0 {
-            return Ok(None);
-        }
-        Ok(Some((loss / seen as f64, correct as f64 / seen as f64)))
-    }
-
     /// Scores the weights as they are. The first time, the initial weights are scored beside them
     /// (which the seed brings back), so that the first step need not wait for that.
-    fn evaluate_latest(&self, epoch: u64) -> Result<Vec<Scored>> {
+    fn evaluate_latest(&mut self, epoch: u64) -> Result<Vec<Scored>> {
         let mut scores = Vec::new();
         let experiment = &self.plan.experiment;
         if experiment.evaluate.untrained && self.evaluation.rows() == 0 {
@@ -295,6 +232,10 @@ impl Trainer<'_> {
             }
         }
         scores.extend(self.evaluation.run(&self.model, "latest", epoch, &self.stop)?);
+        let averaged = self.with_average(|trainer| {
+            trainer.evaluation.run(&trainer.model, "ema", epoch, &trainer.stop)
+        })?;
+        scores.extend(averaged.into_iter().flatten());
         Ok(scores)
     }
 
@@ -320,13 +261,14 @@ impl Trainer<'_> {
         self.evaluation.record(rows?, &mut self.recorder)
     }
 
-    fn save(&mut self) -> Result<()> {
+    pub(super) fn save(&mut self) -> Result<()> {
         self.check_weights()?;
         self.count_loading();
         self.recorder.flush()?;
         let begun = Instant::now();
         let snapshot = self.snapshot();
         let saved = self.store.save(&snapshot)?;
+        self.reserve.save(begun.elapsed().as_secs_f64());
         self.recorder.emit(&Event::CheckpointSaved {
             names: saved.names.iter().map(ToString::to_string).collect(),
             path: saved.path,
@@ -354,6 +296,10 @@ impl Trainer<'_> {
             loss: self.model.loss.state(),
             early_stopping: progress.early_stopping.clone(),
             min_loss: progress.min_loss.clone(),
+            best: progress.best.clone(),
+            nonfinite: progress.nonfinite,
+            ema_updates: self.average.as_ref().map_or(0, Average::updates),
+            cut: progress.cut,
             partial: progress.partial.clone(),
             history: progress.history.clone(),
             labels: self.labels.clone(),
@@ -362,15 +308,21 @@ impl Trainer<'_> {
             finished: self.is_done(),
             ..State::default()
         };
-        let tensors = [
+        let mut tensors = BTreeMap::from([
             ("model".to_string(), on_cpu(self.model.tensors())),
             ("optimizer".to_string(), on_cpu(self.optimizer.slots().state())),
-        ];
-        Snapshot { tensors: tensors.into(), state }
+        ]);
+        if let Some(average) = &self.average {
+            tensors.insert("ema".to_string(), average.tensors(&self.model));
+        }
+        Snapshot { tensors, state }
     }
 }
 
-fn on_cpu(tensors: BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
+/// The column of epochs.csv for the averaged weights.
+pub(super) const EMA_LOSS: &str = "ema_val_loss";
+
+pub(super) fn on_cpu(tensors: BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
     // `copy`: a snapshot must not follow the weights where they already are on the CPU.
     let copy = |tensor: Tensor| tensor.detach().to_device(tch::Device::Cpu).copy();
     tensors.into_iter().map(|(name, tensor)| (name, copy(tensor))).collect()

@@ -1,0 +1,114 @@
+//! What was seen when something stopped being finite: for the error, and at length for `crash.txt`.
+
+use super::embedder::Inputs;
+use super::step::StepOutcome;
+use super::trainer::Trainer;
+use crate::data::Batch;
+use crate::torch::nonfinite;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use tch::Tensor;
+
+/// Names shown of a list.
+const SHOWN: usize = 10;
+
+/// What is to be said of a step.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Diagnosis {
+    /// A sentence without its end.
+    pub(super) message: String,
+    /// Lines for the crash note.
+    pub(super) details: String,
+}
+
+impl Trainer<'_> {
+    /// Looks at a step that went wrong, before its gradients are forgotten. `batch` is the one whose
+    /// loss or embeddings are not finite, or the last of the step; `files` are those of the step.
+    pub(super) fn diagnose(
+        &mut self,
+        outcome: &StepOutcome,
+        lr: f64,
+        batch: &Batch,
+        files: &[usize],
+    ) -> Diagnosis {
+        let kind = self.plan.experiment.loss.kind();
+        let what = if !outcome.embedding_norm.is_finite() {
+            format!(
+                "the network's embeddings are not finite: the loss `{kind}` is {}",
+                outcome.loss
+            )
+        } else if outcome.loss.is_finite() {
+            format!("the gradient norm of the loss `{kind}` is {}", outcome.grad_norm)
+        } else {
+            format!("the loss `{kind}` is {} although the embeddings are finite", outcome.loss)
+        };
+        // A sum is told by its part.
+        let part = |name: &&String| name.ends_with(".loss");
+        let parts = self.loss_columns.iter().zip(&outcome.values);
+        let parts = parts.filter(|(name, value)| part(name) && !value.is_finite());
+        let parts: String = parts.map(|(name, value)| format!(", its {name} {value}")).collect();
+        let (step, epoch) = (self.progress.step + 1, self.progress.epoch + 1);
+        let message = format!("{what}{parts} in step {step} (epoch {epoch}, learning rate {lr:e})");
+
+        let mut details = String::new();
+        let tensors = self.model.tensors();
+        let gradients = self.optimizer.slots().named_gradients();
+        // Writing to a String can't fail.
+        let _ = writeln!(details, "learning rate: {lr:e}");
+        let _ = writeln!(
+            details,
+            "loss {}, mean embedding norm {}, gradient norm {}",
+            outcome.loss, outcome.embedding_norm, outcome.grad_norm
+        );
+        if let Some(scaler) = &self.stepper.scaler {
+            let _ = writeln!(details, "loss scale: {}", scaler.state().scale);
+        }
+        let _ = writeln!(details, "weights not finite: {}", listed(&tensors));
+        let _ = writeln!(details, "gradients not finite: {}", listed(&gradients));
+        let _ = writeln!(details, "first operation not finite: {}", self.origin(batch));
+        let dataset = self.train.dataset();
+        let _ = writeln!(details, "images of the step ({}):", files.len());
+        for index in files {
+            let _ = writeln!(details, "  {}", dataset.items[*index].image.display());
+        }
+        Diagnosis { message, details }
+    }
+
+    /// Runs the forward pass of the batch again, operation by operation. It moves what a forward pass
+    /// moves (running statistics), which whoever goes on puts back.
+    fn origin(&mut self, batch: &Batch) -> String {
+        let inputs = Inputs::of(batch, self.train.dataset(), &self.model);
+        let tensors = self.model.tensors();
+        let (stepper, model) = (&self.stepper, &mut self.model);
+        let found = nonfinite::origin(tensors.iter(), || {
+            let _no_grad = tch::no_grad_guard();
+            stepper.forward(model, &inputs, true).map(drop)
+        });
+        match found {
+            Ok(Some(nonfinite::Origin { operation, parameter: Some(parameter) })) => {
+                format!("{operation}, with or after {parameter}")
+            }
+            Ok(Some(nonfinite::Origin { operation, parameter: None })) => {
+                format!("{operation}, before any weight")
+            }
+            Ok(None) => "none in the forward pass: it arose in the backward pass".to_string(),
+            Err(error) => format!("not known: {error}"),
+        }
+    }
+}
+
+/// The names of the tensors that are not finite, with their number.
+fn listed(tensors: &BTreeMap<String, Tensor>) -> String {
+    let finite = |tensor: &Tensor| {
+        !tensor.is_floating_point() || tensor.isfinite().all().int64_value(&[]) != 0
+    };
+    let bad: Vec<&str> =
+        tensors.iter().filter(|(_, t)| !finite(t)).map(|(name, _)| name.as_str()).collect();
+    let more = if bad.len() > SHOWN { ", ..." } else { "" };
+    match bad.len() {
+        0 => "none".to_string(),
+        count => {
+            format!("{count} of {}: {}{more}", tensors.len(), bad[..count.min(SHOWN)].join(", "))
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! `train.on_nonfinite`: what follows when the loss, the embeddings or a gradient stop being finite.
+//!
+//! `rollback` is what Chowdhery et al., "PaLM", JMLR 2023, section 5.1, did by hand: back to a
+//! checkpoint before the fault, and on with other data.
+
+use super::diagnosis::Diagnosis;
+use super::progress::Progress;
+use super::trainer::Trainer;
+use crate::checkpoint::{self, Name, Named, Snapshot, find};
+use crate::config::tables::OnNonFinite;
+use crate::torch::{fused, scaler};
+use crate::{Error, Result};
+use std::path::Path;
+use tch::Tensor;
+
+/// What to do about a training that diverged.
+pub(super) const REMEDY: &str = "try a lower optimizer.lr, a warm-up (scheduler.warmup.epochs), or \
+                      train.clip_grad_norm = 5.0";
+const AT_ONCE: &str = "no weight has been moved yet: look at the keys of [loss] (scale, margin, \
+                       temperature), at preprocess.mean and preprocess.std, and at pretrained \
+                       weights";
+
+/// What a forward pass moves, as it was before a step.
+#[derive(Debug)]
+pub(super) struct Before {
+    buffers: Named,
+    loss: serde_json::Value,
+}
+
+impl Trainer<'_> {
+    /// What a step that is left out must put back; None where none is left out.
+    pub(super) fn before_step(&self) -> Option<Before> {
+        let skip = self.plan.experiment.train.on_nonfinite == OnNonFinite::Skip;
+        skip.then(|| {
+            let buffers = self.model.buffers().into_iter();
+            let buffers = buffers.map(|(name, tensor)| (name, tensor.detach().copy())).collect();
+            Before { buffers, loss: self.model.loss.state() }
+        })
+    }
+
+    /// After a step that moved no weight, for something was not finite.
+    ///
+    /// # Errors
+    /// `Diverged` where the policy is to stop, or its patience is used up.
+    pub(super) fn after_nonfinite(
+        &mut self,
+        seen: Diagnosis,
+        before: Option<Before>,
+    ) -> Result<()> {
+        let train = &self.plan.experiment.train;
+        let (policy, most) = (train.on_nonfinite, train.max_nonfinite as u64);
+        let count = &mut self.progress.nonfinite;
+        count.in_row += 1;
+        let (used, what) = match policy {
+            OnNonFinite::Stop => return Err(self.diverged(seen, "")),
+            OnNonFinite::Skip => (count.in_row, "steps in a row"),
+            OnNonFinite::Rollback => {
+                count.rollbacks += 1;
+                (count.rollbacks, "times")
+            }
+        };
+        if used > most {
+            let note = format!("; train.max_nonfinite = {most} {what} is used up");
+            return Err(self.diverged(seen, &note));
+        }
+        self.optimizer.slots_mut().clear_gradients()?;
+        let Diagnosis { message, details } = seen;
+        let done = match policy {
+            OnNonFinite::Rollback => self.roll_back()?,
+            _ => {
+                if let Some(Before { buffers, loss }) = before {
+                    self.model.load(&buffers);
+                    self.model.loss.load_state(&loss)?;
+                }
+                "the step is left out".to_string()
+            }
+        };
+        let details = details.trim_end().replace('\n', "\n  ");
+        self.recorder.warning(format!("{message}: {done} ({used} of {most} {what})\n  {details}"))
+    }
+
+    /// Puts the weights and all that was learnt with them back to the last checkpoint; the position
+    /// in the data and the schedule stay. Says so.
+    fn roll_back(&mut self) -> Result<String> {
+        let folder = find(&self.run, Name::Latest)?;
+        let snapshot = checkpoint::read(&folder)?;
+        let (epoch, step) = (snapshot.state.epoch, snapshot.state.step);
+        self.put_back(snapshot, &folder)?;
+        Ok(format!("back to the weights of the checkpoint after step {step} (epoch {epoch})"))
+    }
+
+    /// Takes weights, optimizer, loss, scaler and average from a checkpoint.
+    fn put_back(&mut self, snapshot: Snapshot, folder: &Path) -> Result<()> {
+        let Snapshot { mut tensors, state } = snapshot;
+        let weights = tensors.remove("model").unwrap_or_default();
+        let expected = checkpoint::shapes(&self.model.tensors());
+        checkpoint::same_tensors(folder, &expected, &checkpoint::shapes(&weights))?;
+        self.model.load(&weights);
+        let slots = self.optimizer.slots_mut();
+        slots.load_state(&tensors.remove("optimizer").unwrap_or_default())?;
+        self.model.loss.load_state(&state.loss)?;
+        if let (Some(scaler), Some(value)) = (&mut self.stepper.scaler, state.scaler) {
+            scaler.set_state(read_scaler(value)?);
+        }
+        if let Some(average) = &mut self.average {
+            average.load(state.ema_updates, &tensors.remove("ema").unwrap_or_default())?;
+        }
+        Ok(())
+    }
+
+    fn diverged(&mut self, seen: Diagnosis, note: &str) -> Error {
+        let Diagnosis { message, details } = seen;
+        let help = if self.progress.step == 0 { AT_ONCE } else { REMEDY };
+        self.details = Some(format!("{help}\n\n{details}"));
+        Error::diverged(format!("{message}{note}")).help(help)
+    }
+
+    /// # Errors
+    /// `Diverged` where the last steps left weights that are not finite: such a state is not worth a
+    /// checkpoint, least of all the one of least loss.
+    pub(super) fn check_weights(&self) -> Result<()> {
+        let weights: Vec<Tensor> =
+            self.model.parameters().into_values().map(|weight| weight.detach()).collect();
+        let norm = fused::grad_norm(&weights)?.double_value(&[]);
+        if norm.is_finite() {
+            return Ok(());
+        }
+        let Progress { step, epoch, .. } = self.progress;
+        let message =
+            format!("the norm of the weights is {norm} after step {step} (epoch {})", epoch + 1);
+        Err(Error::diverged(message).help(REMEDY))
+    }
+
+    /// The weights are finite, or made so where the policy is to go back.
+    pub(super) fn mend_weights(&mut self) -> Result<()> {
+        let Err(error) = self.check_weights() else { return Ok(()) };
+        let train = &self.plan.experiment.train;
+        let most = train.max_nonfinite as u64;
+        if train.on_nonfinite != OnNonFinite::Rollback || self.progress.nonfinite.rollbacks >= most
+        {
+            return Err(error);
+        }
+        self.progress.nonfinite.rollbacks += 1;
+        let done = self.roll_back()?;
+        self.recorder.warning(format!("{error}: {done}"))
+    }
+}
+
+/// # Errors
+/// A checkpoint of another kind of scaler.
+pub(super) fn read_scaler(value: serde_json::Value) -> Result<scaler::State> {
+    serde_json::from_value(value)
+        .map_err(|e| Error::input(format!("the checkpoint's scaler state: {e}")))
+}
