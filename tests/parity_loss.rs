@@ -96,6 +96,10 @@ fn run(case: &Case, inputs: &Named, kind: Kind) -> Named {
         };
         got.insert(name, value);
     }
+    if case.train {
+        // The references count a step in their forward pass.
+        loss.after_step();
+    }
     if let serde_json::Value::Object(state) = loss.state() {
         for (name, value) in state {
             if let Some(value) = value.as_f64() {
