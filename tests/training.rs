@@ -179,7 +179,8 @@ fn what_is_not_finite_ends_the_run_with_a_note() {
     for part in [
         "last good checkpoint: none",
         "learning rate: 1e30",
-        "weights not finite: ",
+        "weights not finite: none",
+        "buffers not finite after it: ",
         "gradients not finite: ",
         "first operation not finite: aten::",
         "images of the step (8):",
@@ -201,6 +202,8 @@ fn steps_that_are_not_finite_are_left_out_aloud() {
     let left_out = column(&tiny.path("run/steps.csv"), "left_out");
     assert_eq!(left_out[left_out.len() - 3..], ["1.0", "1.0", "1.0"]);
     assert_eq!(left_out[0], "0.0");
+    let notes = std::fs::read_to_string(tiny.path("run/nonfinite.txt")).unwrap();
+    assert_eq!(notes.matches("first operation not finite: aten::").count(), 3, "{notes}");
 }
 
 #[test]

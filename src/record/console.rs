@@ -44,6 +44,8 @@ struct Scores {
 
 /// The checkpoint name of the evaluation before training.
 const UNTRAINED: &str = "untrained";
+/// That of the averaged weights.
+pub(crate) const AVERAGE: &str = "ema";
 
 /// The metrics worth a place on the screen; `eval.csv` has them all.
 const HEADLINE: [&str; 7] =
@@ -159,11 +161,15 @@ impl Console {
     }
 
     /// The last evaluation of each checkpoint name on each set, but for the untrained one, and for
-    /// others of an epoch that the set was scored after once more.
+    /// others of an epoch that the set was scored after once more: the same weights, unless one is
+    /// their average.
     fn final_scores(&self) -> impl Iterator<Item = &Scores> {
         self.scores.iter().enumerate().filter_map(|(index, s)| {
+            let alike = |later: &Scores| {
+                later.epoch == s.epoch && s.checkpoint != AVERAGE && later.checkpoint != AVERAGE
+            };
             let same = |later: &Scores| {
-                later.set == s.set && (later.checkpoint == s.checkpoint || later.epoch == s.epoch)
+                later.set == s.set && (later.checkpoint == s.checkpoint || alike(later))
             };
             let last = !self.scores[index + 1..].iter().any(same);
             (last && s.checkpoint != UNTRAINED).then_some(s)

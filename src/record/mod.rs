@@ -20,7 +20,7 @@ mod run_info;
 mod tensorboard;
 pub mod tfevents;
 
-pub(crate) use console::duration;
+pub(crate) use console::{AVERAGE, duration};
 pub use console::{Console, Verbosity};
 pub use crash::{CrashNote, note as crash_note};
 pub(crate) use csv_sink::EPOCH_COLUMNS;

@@ -51,7 +51,9 @@ impl Trainer<'_> {
         let message = format!("{what}{parts} in step {step} (epoch {epoch}, learning rate {lr:e})");
 
         let mut details = String::new();
-        let tensors = self.model.tensors();
+        let buffers = self.model.buffers();
+        let mut weights = self.model.tensors();
+        weights.retain(|name, _| !buffers.contains_key(name));
         let gradients = self.optimizer.slots().named_gradients();
         // Writing to a String can't fail.
         let _ = writeln!(details, "learning rate: {lr:e}");
@@ -63,8 +65,10 @@ impl Trainer<'_> {
         if let Some(scaler) = &self.stepper.scaler {
             let _ = writeln!(details, "loss scale: {}", scaler.state().scale);
         }
-        let _ = writeln!(details, "weights not finite: {}", listed(&tensors));
+        let _ = writeln!(details, "weights not finite: {}", listed(&weights));
         let _ = writeln!(details, "gradients not finite: {}", listed(&gradients));
+        // A forward pass that is not finite leaves its running statistics so.
+        let _ = writeln!(details, "buffers not finite after it: {}", listed(&buffers));
         let _ = writeln!(details, "first operation not finite: {}", self.origin(batch));
         let dataset = self.train.dataset();
         let _ = writeln!(details, "images of the step ({}):", files.len());

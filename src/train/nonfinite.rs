@@ -10,6 +10,7 @@ use crate::checkpoint::{self, Name, Named, Snapshot, find};
 use crate::config::tables::OnNonFinite;
 use crate::torch::{fused, scaler};
 use crate::{Error, Result};
+use std::io::Write as _;
 use std::path::Path;
 use tch::Tensor;
 
@@ -75,8 +76,20 @@ impl Trainer<'_> {
                 "the step is left out".to_string()
             }
         };
-        let details = details.trim_end().replace('\n', "\n  ");
-        self.recorder.warning(format!("{message}: {done} ({used} of {most} {what})\n  {details}"))
+        let text = format!("{message}: {done} ({used} of {most} {what})");
+        let place = self.note(&text, &details)?;
+        self.recorder.warning(format!("{text}; {place}"))
+    }
+
+    /// Adds what was seen to `nonfinite.txt`. Returns where it is to be found.
+    fn note(&self, text: &str, details: &str) -> Result<String> {
+        let path = self.run.join("nonfinite.txt");
+        let file = std::fs::File::options().create(true).append(true).open(&path);
+        file.and_then(|mut file| {
+            file.write_all(format!("{}\n{text}\n{details}\n", jiff::Timestamp::now()).as_bytes())
+        })
+        .map_err(|error| Error::io("write", &path, error))?;
+        Ok(format!("{} tells what was seen", path.display()))
     }
 
     /// Puts the weights and all that was learnt with them back to the last checkpoint; the position

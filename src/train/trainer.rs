@@ -16,7 +16,7 @@ use crate::config::tables::OnNonFinite;
 use crate::data::Loader;
 use crate::optimizer::Optimizer;
 use crate::plan::Plan;
-use crate::record::{EpochRow, Event, Recorder};
+use crate::record::{AVERAGE, EpochRow, Event, Recorder};
 use crate::scheduler::Scheduler;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
@@ -233,7 +233,7 @@ impl Trainer<'_> {
         }
         scores.extend(self.evaluation.run(&self.model, "latest", epoch, &self.stop)?);
         let averaged = self.with_average(|trainer| {
-            trainer.evaluation.run(&trainer.model, "ema", epoch, &trainer.stop)
+            trainer.evaluation.run(&trainer.model, AVERAGE, epoch, &trainer.stop)
         })?;
         scores.extend(averaged.into_iter().flatten());
         Ok(scores)
