@@ -40,6 +40,9 @@ pub struct State {
     pub early_stopping: EarlyStopping,
     /// The least monitored loss so far; names this checkpoint when `step` is the state's own.
     pub min_loss: Option<Best>,
+    /// The best so far of each metric of `checkpoint.best`, such as `lfw.accuracy`; likewise.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub best: BTreeMap<String, Best>,
     /// Sums over the part of the epoch that is done.
     pub partial: Partial,
     /// One row per completed epoch.
@@ -144,6 +147,12 @@ impl State {
     /// Is this the checkpoint of least loss so far?
     pub fn is_min_loss(&self) -> bool {
         self.min_loss.as_ref().is_some_and(|best| best.step == self.step)
+    }
+
+    /// The metrics of which this checkpoint is the best so far.
+    pub fn best_of(&self) -> Vec<String> {
+        let here = self.best.iter().filter(|(_, best)| best.step == self.step);
+        here.map(|(metric, _)| metric.clone()).collect()
     }
 
     /// SHA-256 of what was learnt: without times, throughput, the run's id, the program's version

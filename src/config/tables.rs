@@ -80,10 +80,14 @@ crate::config_struct! {
     pub struct Checkpoint {
         /// Epochs between checkpoints that are kept; 0 keeps only `latest` and `min-loss`.
         pub every_epochs: usize = 0;
+        /// The last epochs whose checkpoints are kept; 0 keeps none for that.
+        pub last_epochs: usize = 0;
         /// Optimizer steps between writes of `latest`; 0 writes it at the end of an epoch only.
         pub every_steps: usize = 0;
         /// Epochs between copies of the weights alone; 0 is none.
         pub weights_every_epochs: usize = 0;
+        /// Whether training goes on while a checkpoint is written, from a copy in memory.
+        pub background: bool = true;
     }
 }
 

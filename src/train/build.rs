@@ -5,6 +5,7 @@ use super::evaluation::Evaluation;
 use super::model::Model;
 use super::pretrained;
 use super::progress::Progress;
+use super::saving::Saving;
 use super::session::{Prepared, workers};
 use super::signals::StopFlag;
 use super::step::Stepper;
@@ -140,7 +141,7 @@ pub fn build<'a>(
         evaluation,
         embeddings,
         recorder,
-        store,
+        saving: Saving::new(store, experiment.checkpoint.background, path, &progress),
         stop: stop.clone(),
         progress,
         labels,

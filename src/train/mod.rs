@@ -12,6 +12,7 @@ pub mod model;
 mod prepare;
 pub mod pretrained;
 pub mod progress;
+mod saving;
 pub mod session;
 mod shown;
 pub mod signals;

@@ -7,9 +7,10 @@ use super::evaluation::{Evaluation, Scored};
 use super::model::Model;
 use super::pretrained;
 use super::progress::Progress;
+use super::saving::Saving;
 use super::signals::StopFlag;
 use super::step::{StepOutcome, Stepper};
-use crate::checkpoint::{self, Labels, Name, Snapshot, State, Store, find};
+use crate::checkpoint::{self, Labels, Name, Snapshot, State, find};
 use crate::cli::progress::Counter;
 use crate::data::{Batch, Loader};
 use crate::optimizer::Optimizer;
@@ -36,7 +37,7 @@ pub struct Trainer<'a> {
     pub evaluation: Evaluation,
     pub embeddings: Option<EmbeddingsRecord>,
     pub recorder: Recorder,
-    pub store: Store,
+    pub saving: Saving,
     pub stop: StopFlag,
     pub progress: Progress,
     pub labels: Labels,
@@ -53,18 +54,24 @@ impl Trainer<'_> {
         match self.run_through() {
             Err(stopped @ Error::Stopped { .. }) => {
                 if self.progress.step > 0 {
-                    self.save()?;
+                    self.save(false)?;
                 }
+                self.settle()?;
                 Err(stopped)
             }
-            other => other,
+            Err(error) => {
+                // The failure itself comes before that of what was being written.
+                let _ = self.wait_for_checkpoint();
+                Err(error)
+            }
+            Ok(()) => Ok(()),
         }
     }
 
     fn run_through(&mut self) -> Result<()> {
         if self.progress.step > 0 && find(&self.run, Name::Latest).is_err() {
             // A fork: from here on this folder can be continued by itself.
-            self.save()?;
+            self.save(false)?;
         }
         let Progress { epoch, batch, .. } = self.progress;
         if let Some(record) = &self.embeddings
@@ -77,7 +84,9 @@ impl Trainer<'_> {
             self.train_epoch()?;
             self.end_epoch()?;
         }
-        self.evaluate_best()
+        let settled = self.settle();
+        self.evaluate_best()?;
+        settled
     }
 
     /// Nothing is left to train.
@@ -116,6 +125,7 @@ impl Trainer<'_> {
             let batch = batch?;
             self.train_batch(&batch, begun)?;
             begun = Instant::now();
+            self.hear_of_checkpoint()?;
             if self.stop.is_set() {
                 return Err(Error::stopped(format!(
                     "stopped by {} after step {}",
@@ -126,7 +136,7 @@ impl Trainer<'_> {
             // After the last batch the checkpoint is that of the epoch's end, with its scores.
             let last = self.progress.batch == count;
             if every_steps > 0 && self.progress.step.is_multiple_of(every_steps) && !last {
-                self.save()?;
+                self.save(false)?;
             }
         }
         Ok(())
@@ -190,6 +200,8 @@ impl Trainer<'_> {
             record.record(&self.model, &self.run, epoch, &self.stop)?;
         }
 
+        // Of the checkpoint before, whether its loss is the one to beat; no earlier wait is needed.
+        self.wait_for_checkpoint()?;
         // From here to the checkpoint nothing can be interrupted by a signal.
         let (train_loss, train_accuracy) = self.progress.means();
         let partial = self.progress.partial.clone();
@@ -211,22 +223,19 @@ impl Trainer<'_> {
         self.show_parameters()?;
         self.recorder.emit(&Event::EpochEnded(row))?;
         self.evaluation.record(rows, &mut self.recorder)?;
-        self.save()?;
+        let weights = experiment.checkpoint.weights_every_epochs as u64;
+        self.save(weights > 0 && epoch.is_multiple_of(weights))?;
         if self.progress.out_of_patience(patience) {
             self.recorder.notice(format!(
                 "early stopping: the monitored loss has not fallen for {} epochs",
                 patience.patience
             ))?;
         }
-        let weights = experiment.checkpoint.weights_every_epochs as u64;
-        if weights > 0 && epoch.is_multiple_of(weights) {
-            self.store.save_weights(epoch, &on_cpu(self.model.tensors()))?;
-        }
         Ok(())
     }
 
     /// Adds what the loader did since the last time to the epoch's sums.
-    fn count_loading(&mut self) {
+    pub(super) fn count_loading(&mut self) {
         for (name, seconds) in self.train.take_stages().columns() {
             *self.progress.partial.loading.entry(name.to_string()).or_default() += seconds;
         }
@@ -311,29 +320,18 @@ impl Trainer<'_> {
             self.evaluation.record(rows, &mut self.recorder)?;
         }
         let Some(best) = self.progress.min_loss.clone() else { return Ok(()) };
-        let folder = find(&self.run, Name::MinLoss)?;
-        let (weights, _) = checkpoint::read_group(&folder, "model")?;
+        let weights = find(&self.run, Name::MinLoss)
+            .and_then(|folder| checkpoint::read_group(&folder, "model"));
+        // It was whole when it was written: the run has failed, its user did nothing wrong.
+        let (weights, _) = weights.map_err(|error| match error {
+            Error::Input { message, help } => Error::Failed { message, help },
+            other => other,
+        })?;
         let last = on_cpu(self.model.tensors());
         self.model.load(&weights);
         let rows = self.evaluation.run(&self.model, "min-loss", best.epoch, &self.stop);
         self.model.load(&last);
         self.evaluation.record(rows?, &mut self.recorder)
-    }
-
-    fn save(&mut self) -> Result<()> {
-        self.check_weights()?;
-        self.count_loading();
-        self.recorder.flush()?;
-        let begun = Instant::now();
-        let snapshot = self.snapshot();
-        let saved = self.store.save(&snapshot)?;
-        self.recorder.emit(&Event::CheckpointSaved {
-            names: saved.names.iter().map(ToString::to_string).collect(),
-            path: saved.path,
-            epoch: self.progress.epoch,
-            step: self.progress.step,
-            seconds: begun.elapsed().as_secs_f64(),
-        })
     }
 
     /// Model, optimizer and state, copied to the CPU.
@@ -371,8 +369,11 @@ impl Trainer<'_> {
 }
 
 fn on_cpu(tensors: BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
-    // `copy`: a snapshot must not follow the weights where they already are on the CPU.
-    let copy = |tensor: Tensor| tensor.detach().to_device(tch::Device::Cpu).copy();
+    // A snapshot must not follow the weights where they already are on the CPU.
+    let copy = |tensor: Tensor| match tensor.detach() {
+        here if here.device() == tch::Device::Cpu => here.copy(),
+        there => there.to_device(tch::Device::Cpu),
+    };
     tensors.into_iter().map(|(name, tensor)| (name, copy(tensor))).collect()
 }
 
