@@ -157,7 +157,9 @@ fn every_number_format_and_what_draws_at_random() {
     faces(&tiny, &["train.amp=bf16", "loss.kind=curricularface"]);
     faces(&tiny, &["train.amp=bf16", "optimizer.kind=adamw", "loss.kind=adaface"]);
     // A scale that has just been lowered, and counts.
-    faces(&tiny, &["train.amp=fp16", "optimizer.lr=0.5", "loss.scale=64"]);
+    faces(&tiny, &["train.amp=fp16", "optimizer.lr=1e-4", "loss.scale=2048"]);
+    let scale = column(&tiny.path("run/steps.csv"), "amp_scale");
+    assert!(scale[0] != scale[10], "never lowered: {scale:?}");
     faces(&tiny, &["head.dropout=0.7", "train.channels_last=true", "loader.workers=3"]);
     faces(
         &tiny,

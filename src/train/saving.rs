@@ -21,10 +21,19 @@ pub struct Saving {
     min_loss: Option<Best>,
     /// The epoch and the step of the newest on the disk.
     newest: Option<(u64, u64)>,
-    /// Why the last one is not.
-    failure: Option<String>,
+    /// The last one, where it is not.
+    failure: Option<Failure>,
     /// Epochs whose copy of the weights alone could not be written.
     lost: Vec<u64>,
+}
+
+/// A checkpoint that could not be written.
+#[derive(Debug)]
+struct Failure {
+    step: u64,
+    reason: String,
+    /// The least loss, if it was that.
+    min_loss: Option<Best>,
 }
 
 impl Saving {
@@ -75,13 +84,15 @@ impl Saving {
                 })
             }
             Err(error) => {
+                let mut failure = Failure { step, reason: error.to_string(), min_loss: None };
                 if at(&progress.min_loss) {
                     // Weights that are lost can't be what later ones must beat.
+                    failure.min_loss = progress.min_loss.take();
                     progress.min_loss.clone_from(&self.min_loss);
                 }
                 // With a checkpoint every few steps, once for the first and at each epoch's end.
-                let told = self.failure.replace(error.to_string()).is_some() && batch > 0;
-                match told {
+                let before = self.failure.replace(failure);
+                match before.is_some_and(|before| batch > 0 || before.step == step) {
                     true => Ok(()),
                     false => recorder.warning(format!(
                         "no checkpoint of step {step}: {error}; training goes on, and the next \
@@ -95,7 +106,7 @@ impl Saving {
     /// # Errors
     /// Something that was to be kept is not.
     fn check(&self, progress: &Progress) -> Result<()> {
-        if let Some(reason) = &self.failure {
+        if let Some(Failure { reason, .. }) = &self.failure {
             let Progress { epoch, step, .. } = progress;
             let stands = match self.newest {
                 Some((epoch, step)) => format!("latest is that of epoch {epoch}, step {step}"),
@@ -151,7 +162,10 @@ impl Trainer<'_> {
     /// The state as it is is not on the disk.
     pub(super) fn settle(&mut self) -> Result<()> {
         self.wait_for_checkpoint()?;
-        if self.saving.failure.is_some() {
+        if let Some(failure) = &mut self.saving.failure {
+            if failure.step == self.progress.step && failure.min_loss.is_some() {
+                self.progress.min_loss = failure.min_loss.take();
+            }
             self.save(false)?;
             self.wait_for_checkpoint()?;
         }
