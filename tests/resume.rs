@@ -7,37 +7,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use arcrun::checkpoint::{Name, find, read, read_state};
-use support::{Ended, Tiny, column, csv, run_json, signal, status, untimed, wait_until};
+use support::{
+    Ended, Tiny, assert_same_training, column, csv, run_json, signal, status, steps, untimed,
+    wait_until,
+};
 
 /// Longer than [`Tiny`]'s, so that a signal finds it at work.
 const LONG: [&str; 2] = ["--set", "train.epochs=12"];
-
-/// What was learnt, and the record of it, is the same to the last bit.
-#[track_caller]
-fn assert_same_training(run: &Path, expected: &Path) {
-    for name in [Name::Latest, Name::MinLoss] {
-        let (ours, theirs) = (find(run, name).unwrap(), find(expected, name).unwrap());
-        for file in ["model.safetensors", "optimizer.safetensors"] {
-            let bytes = |folder: &Path| std::fs::read(folder.join(file)).unwrap();
-            assert!(bytes(&ours) == bytes(&theirs), "{name}: {file} differs");
-        }
-        let hash = |folder: &Path| read_state(folder).unwrap().checkpoint_hash();
-        assert_eq!(hash(&ours), hash(&theirs), "{name}");
-    }
-    for file in ["steps.csv", "epochs.csv", "eval.csv"] {
-        assert_eq!(untimed(&run.join(file)), untimed(&expected.join(file)), "{file}");
-    }
-    let steps = column(&run.join("steps.csv"), "step");
-    let counted: Vec<String> = (1..=steps.len()).map(|step| step.to_string()).collect();
-    assert_eq!(steps, counted);
-    assert_eq!(status(run), "finished");
-}
-
-/// Rows of steps.csv so far.
-fn steps(run: &Path) -> usize {
-    std::fs::read_to_string(run.join("steps.csv"))
-        .map_or(0, |text| text.lines().count().saturating_sub(1))
-}
 
 /// Starts the program, sends it a signal `after` more steps and waits for its end.
 fn interrupt(tiny: &Tiny, args: &[&str], run: &Path, after: usize, name: &str) -> Ended {
@@ -422,23 +398,4 @@ fn a_second_sigint_stops_at_once() {
     signal(&child, "INT");
     wait_until("the end", || child.try_wait().unwrap().is_some());
     Ended::wait(child).exits(130);
-}
-
-#[test]
-fn auto_with_a_new_folder_starts_there_and_over_where_no_checkpoint_is() {
-    let tiny = Tiny::new();
-    tiny.train("other", &[]);
-    let settings = ["--set", "optimizer.lr=0.01"];
-    let auto = |run: &str| {
-        let args = ["tiny.toml", "--run-dir", run, "--continue-train", "auto"];
-        tiny.run(&[&args[..], &settings[..]].concat()).exits(0);
-        assert_eq!(status(&tiny.path(run)), "finished");
-    };
-    auto("new");
-    // Killed before its first checkpoint.
-    std::fs::remove_dir_all(tiny.path("new/checkpoints")).unwrap();
-    let json = std::fs::read_to_string(tiny.path("new/run.json")).unwrap();
-    std::fs::write(tiny.path("new/run.json"), json.replace("finished", "running")).unwrap();
-    auto("new");
-    assert_eq!(column(&tiny.path("new/steps.csv"), "step").len(), 24);
 }

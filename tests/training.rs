@@ -96,6 +96,8 @@ fn continued_equals(tiny: &Tiny, run: &str, settings: &[&str], whole: &Path) {
         assert_eq!(untimed(&run_dir.join(file)), untimed(&whole.join(file)), "{file}");
     }
     assert_eq!(hash(&run_dir), hash(whole));
+    let least = |run: &Path| read_state(&find(run, Name::MinLoss).unwrap()).unwrap().step;
+    assert_eq!(least(&run_dir), least(whole));
     assert_eq!(status(&run_dir), "finished");
 }
 
@@ -307,6 +309,10 @@ fn training_stops_when_a_metric_of_an_evaluation_no_longer_improves() {
     let first = seen.iter().position(|value| *value == best).unwrap();
     assert_eq!(epochs, first + 1 + 2, "{seen:?}");
     let state = read_state(&find(&run, Name::Latest).unwrap()).unwrap();
+    let named = find(&run, Name::Best("unseen/accuracy".into())).unwrap();
+    assert_eq!(read_state(&named).unwrap().epoch, first as u64 + 1);
+    let args = ["eval", run.to_str().unwrap(), "--checkpoint", "best-unseen/accuracy"];
+    assert!(tiny.succeed(&args).contains("unseen, best-unseen"));
     let kept: BTreeMap<_, _> =
         state.best.iter().map(|(name, best)| (name.as_str(), (best.value, best.epoch))).collect();
     assert_eq!(kept["unseen/accuracy"], (best, first as u64 + 1));

@@ -103,12 +103,25 @@ pub(crate) fn read_checked(folder: &Path) -> Result<Snapshot, Fault> {
     Ok(Snapshot { tensors, state })
 }
 
-fn state_of(folder: &Path) -> Result<State, Fault> {
+/// Verifies sizes and checksums of a checkpoint folder and returns its state.
+pub(crate) fn verify(folder: &Path) -> Result<State, Fault> {
+    let state = state_of(folder)?;
+    for (file, sum) in &state.files {
+        checked_content(&folder.join(file), sum)?;
+    }
+    Ok(state)
+}
+
+pub(crate) fn state_of(folder: &Path) -> Result<State, Fault> {
     let path = folder.join(STATE);
     State::from_json(&path, &content(&path)?)
 }
 
 fn tensors_of(path: &Path, sum: &FileSum) -> Result<Named, Fault> {
+    tensors::parse(path, &checked_content(path, sum)?).map_err(Fault::Damaged)
+}
+
+fn checked_content(path: &Path, sum: &FileSum) -> Result<Vec<u8>, Fault> {
     let content = content(path)?;
     let size = content.len() as u64;
     if size != sum.size {
@@ -119,12 +132,15 @@ fn tensors_of(path: &Path, sum: &FileSum) -> Result<Named, Fault> {
     if sha256(&content) != sum.sha256 {
         return Err(Fault::damaged(path, "its checksum does not match its content"));
     }
-    tensors::parse(path, &content).map_err(Fault::Damaged)
+    Ok(content)
 }
 
 fn content(path: &Path) -> Result<Vec<u8>, Fault> {
     fs::read(path).map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => Fault::damaged(path, "the file is missing"),
+        io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory => {
+            Fault::damaged(path, &e.to_string())
+        }
         _ => Fault::Refused(Error::io("read", path, e).into_input()),
     })
 }

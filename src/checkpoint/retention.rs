@@ -1,9 +1,10 @@
 //! Which saved checkpoints are kept, and under which names: a function of the history alone.
 
-use std::fmt;
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
 
 /// A name in `checkpoints/`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Name {
     /// The newest.
     Latest,
@@ -11,6 +12,8 @@ pub enum Name {
     Previous,
     /// The least monitored loss.
     MinLoss,
+    /// The best value of this metric, such as `lfw.accuracy`.
+    Best(String),
     /// The end of this epoch.
     Epoch(u64),
 }
@@ -21,14 +24,19 @@ impl fmt::Display for Name {
             Name::Latest => f.write_str("latest"),
             Name::Previous => f.write_str("previous"),
             Name::MinLoss => f.write_str("min-loss"),
+            Name::Best(metric) => write!(f, "{BEST}{}", encode(metric)),
             Name::Epoch(epoch) => write!(f, "epoch-{epoch:04}"),
         }
     }
 }
 
 impl Name {
-    /// The inverse of `Display`; also the spellings of `--checkpoint`: `min_loss`, `10`.
+    /// The inverse of `Display`; also the spellings of `--checkpoint`: `min_loss`, `10`, a metric as it
+    /// is called.
     pub fn parse(text: &str) -> Option<Name> {
+        if let Some(metric) = text.strip_prefix(BEST).filter(|metric| !metric.is_empty()) {
+            return decode(metric).map(Name::Best);
+        }
         match text {
             "latest" => Some(Name::Latest),
             "previous" => Some(Name::Previous),
@@ -38,7 +46,56 @@ impl Name {
     }
 }
 
-/// A saved folder, told by its own name: `e0003-b00000-s00000120-min`.
+/// First letters of the names of the best by a metric.
+const BEST: &str = "best-";
+
+/// Stands before each metric in the name of a saved folder.
+const METRIC: char = '+';
+
+/// Bytes that the metrics may take in the name of a saved folder. The name of a file has 255 on every
+/// usual file system, and the position with a temporary name's additions takes up to 90 of them.
+const ROOM: usize = 160;
+
+/// Letters, digits and `. _ @ = -` as they are, every other byte as `%2F`: safe as a part of a
+/// file's name everywhere.
+fn encode(metric: &str) -> String {
+    let mut text = String::new();
+    for byte in metric.bytes() {
+        if byte.is_ascii_alphanumeric() || b"._@=-".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            write!(text, "%{byte:02X}").expect("a string takes everything");
+        }
+    }
+    text
+}
+
+/// The inverse of [`encode`]; other characters and a `%` without two digits stand for themselves.
+fn decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let digits = after.get(..2).filter(|d| d.iter().all(u8::is_ascii_hexdigit));
+        match digits.and_then(|digits| std::str::from_utf8(digits).ok()) {
+            Some(digits) if first == b'%' => {
+                bytes.push(u8::from_str_radix(digits, 16).ok()?);
+                rest = &after[2..];
+            }
+            _ => {
+                bytes.push(first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// Whether checkpoints can be named after all of these metrics at once.
+pub fn metrics_fit(metrics: &[String]) -> bool {
+    metrics.iter().map(|metric| encode(metric).len() + 1).sum::<usize>() <= ROOM
+}
+
+/// A saved folder, told by its own name: `e0003-b00000-s00000120-min+lfw.accuracy`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Save {
     /// Epochs completed, batches of the next one done, optimizer steps done.
@@ -49,22 +106,37 @@ pub struct Save {
     pub again: u32,
     /// The least loss when it was written.
     pub min_loss: bool,
+    /// It closes an epoch that a limit cut short.
+    pub cut: bool,
+    /// The metrics of which it was the best when it was written.
+    pub best: Vec<String>,
 }
 
 impl fmt::Display for Save {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Save { epoch, batch, step, again, min_loss } = self;
+        let Save { epoch, batch, step, again, min_loss, cut, best } = self;
         write!(f, "e{epoch:04}-b{batch:05}-s{step:08}")?;
         if *again > 0 {
             write!(f, "-r{again}")?;
         }
-        f.write_str(if *min_loss { "-min" } else { "" })
+        f.write_str(if *min_loss { "-min" } else { "" })?;
+        f.write_str(if *cut { "-cut" } else { "" })?;
+        best.iter().try_for_each(|metric| write!(f, "{METRIC}{}", encode(metric)))
     }
 }
 
 impl Save {
     /// The inverse of `Display`.
     pub fn parse(text: &str) -> Option<Save> {
+        let mut parts = text.split(METRIC);
+        let text = parts.next()?;
+        let best = parts
+            .map(|part| decode(part).filter(|metric| !metric.is_empty()))
+            .collect::<Option<Vec<String>>>()?;
+        let (text, cut) = match text.strip_suffix("-cut") {
+            Some(rest) => (rest, true),
+            None => (text, false),
+        };
         let (rest, min_loss) = match text.strip_suffix("-min") {
             Some(rest) => (rest, true),
             None => (text, false),
@@ -77,7 +149,7 @@ impl Save {
             Some(word) => word.strip_prefix('r')?.parse().ok()?,
             None => 0,
         };
-        words.next().is_none().then_some(Save { epoch, batch, step, again, min_loss })
+        words.next().is_none().then_some(Save { epoch, batch, step, again, min_loss, cut, best })
     }
 
     /// Where in the training it was taken.
@@ -86,7 +158,7 @@ impl Save {
     }
 }
 
-/// What is kept beside `latest`, the one before it, and `min-loss`.
+/// What is kept beside `latest`, the one before it, `min-loss` and the best by metric.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Policy {
     /// Keep the end of every Nth epoch; 0: none.
@@ -107,6 +179,10 @@ pub fn keep(history: &[Save], policy: &Policy) -> Vec<(Name, usize)> {
     let before = backwards.next().map(|&(i, _)| (Name::Previous, i));
     let min_loss = standing.iter().rfind(|(_, save)| save.min_loss);
     let min_loss = min_loss.map(|&(i, _)| (Name::MinLoss, i));
+    let best: BTreeMap<&String, usize> = (standing.iter())
+        .flat_map(|&(i, save)| save.best.iter().map(move |metric| (metric, i)))
+        .collect();
+    let best = best.into_iter().map(|(metric, i)| (Name::Best(metric.clone()), i));
 
     let ends: Vec<(u64, usize)> = (standing.iter())
         .filter(|(_, save)| save.batch == 0 && save.epoch > 0)
@@ -118,86 +194,9 @@ pub fn keep(history: &[Save], policy: &Policy) -> Vec<(Name, usize)> {
     });
     let epochs = epochs.map(|(_, &(epoch, index))| (Name::Epoch(epoch), index));
 
-    newest.into_iter().chain(before).chain(min_loss).chain(epochs).collect()
+    newest.into_iter().chain(before).chain(min_loss).chain(best).chain(epochs).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn save(epoch: u64, batch: u64, min_loss: bool) -> Save {
-        Save { epoch, batch, step: epoch * 10 + batch, again: 0, min_loss }
-    }
-
-    fn names(history: &[Save], policy: &Policy) -> Vec<String> {
-        let kept = keep(history, policy);
-        kept.iter()
-            .map(|(name, i)| format!("{name}={}.{}", history[*i].epoch, history[*i].batch))
-            .collect()
-    }
-
-    #[test]
-    fn nothing_from_nothing() {
-        assert_eq!(keep(&[], &Policy { every_epochs: 1, last_epochs: 3 }), []);
-    }
-
-    #[test]
-    fn latest_and_min_loss_may_share_one() {
-        let policy = Policy::default();
-        assert_eq!(names(&[save(1, 0, true)], &policy), ["latest=1.0", "min-loss=1.0"]);
-        let history = [save(1, 0, true), save(2, 0, true), save(3, 0, false)];
-        assert_eq!(names(&history, &policy), ["latest=3.0", "previous=2.0", "min-loss=2.0"]);
-    }
-
-    #[test]
-    fn every_nth_and_the_last_k_ends_of_epochs() {
-        let history: Vec<Save> =
-            (1..=7).flat_map(|e| [save(e - 1, 5, false), save(e, 0, e == 1)]).collect();
-        assert_eq!(
-            names(&history, &Policy { every_epochs: 3, last_epochs: 2 }),
-            [
-                "latest=7.0",
-                "previous=6.5",
-                "min-loss=1.0",
-                "epoch-0003=3.0",
-                "epoch-0006=6.0",
-                "epoch-0007=7.0"
-            ]
-        );
-    }
-
-    #[test]
-    fn the_state_before_training_is_no_epoch() {
-        assert_eq!(
-            names(&[save(0, 0, false)], &Policy { every_epochs: 1, last_epochs: 1 }),
-            ["latest=0.0"]
-        );
-    }
-
-    #[test]
-    fn a_position_saved_again_replaces_the_first() {
-        let again = Save { again: 1, ..save(2, 0, true) };
-        let history = [save(1, 0, false), save(2, 0, true), again];
-        let kept = keep(&history, &Policy { every_epochs: 2, last_epochs: 0 });
-        let expected =
-            [(Name::Latest, 2), (Name::Previous, 0), (Name::MinLoss, 2), (Name::Epoch(2), 2)];
-        assert_eq!(kept, expected);
-    }
-
-    #[test]
-    fn names_round_trip() {
-        for name in [Name::Latest, Name::Previous, Name::MinLoss, Name::Epoch(12345)] {
-            assert_eq!(Name::parse(&name.to_string()), Some(name));
-        }
-        assert_eq!(Name::parse("min_loss"), Some(Name::MinLoss));
-        assert_eq!(Name::parse("10"), Some(Name::Epoch(10)));
-        assert_eq!(Name::parse("epoch-x"), None);
-        let again = Save { again: 2, ..save(1, 2, true) };
-        for save in [save(3, 0, true), save(12345, 123456, false), again] {
-            assert_eq!(Save::parse(&save.to_string()), Some(save));
-        }
-        for text in ["", "e1-b2", "e1-b2-s3-4", "e1-b2-s3-minimum", "x1-b2-s3"] {
-            assert_eq!(Save::parse(text), None, "{text}");
-        }
-    }
-}
+#[path = "retention_tests.rs"]
+mod tests;

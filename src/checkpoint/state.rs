@@ -42,7 +42,7 @@ pub struct State {
     pub min_loss: Option<Best>,
     /// The best of each metric in `checkpoint.best` so far; a checkpoint taken at that step is the
     /// one that is kept for it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub best: BTreeMap<String, Best>,
     #[serde(default)]
     pub nonfinite: NonFinite,
@@ -166,6 +166,12 @@ impl State {
     /// Is this the checkpoint of least loss so far?
     pub fn is_min_loss(&self) -> bool {
         self.min_loss.as_ref().is_some_and(|best| best.step == self.step)
+    }
+
+    /// The metrics of which this checkpoint is the best so far.
+    pub fn best_of(&self) -> Vec<String> {
+        let here = self.best.iter().filter(|(_, best)| best.step == self.step);
+        here.map(|(metric, _)| metric.clone()).collect()
     }
 
     /// SHA-256 of what was learnt: without times, throughput, the run's id, the program's version

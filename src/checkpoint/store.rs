@@ -3,11 +3,11 @@
 use super::Snapshot;
 use super::durable;
 use super::read::{self, FOLDER, STATE, file_of};
-use super::retention::{Name, Policy, Save, keep};
+use super::retention::{Name, Policy, Save, keep, metrics_fit};
 use super::state::{FORMAT_VERSION, Fault, FileSum, State};
 use super::tensors::{self, Named};
 use crate::{Error, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +20,8 @@ pub struct Store {
     root: PathBuf,
     weights: PathBuf,
     policy: Policy,
+    /// What was found on opening that must be said aloud.
+    found: Vec<String>,
 }
 
 /// What a save left on disk.
@@ -33,6 +35,8 @@ pub struct Saved {
     pub hash: String,
     /// Bytes written.
     pub size: u64,
+    /// What must be said aloud: old checkpoints that could not be deleted.
+    pub warnings: Vec<String>,
 }
 
 /// The newest whole checkpoint.
@@ -47,14 +51,16 @@ pub struct Resumed {
 impl Store {
     /// Opens `run/checkpoints`, creates it where missing, and mends what a kill left half done.
     pub fn open(run: &Path, policy: Policy) -> Result<Store> {
-        let store = Store { root: run.join(FOLDER), weights: run.join("weights"), policy };
+        let (root, weights) = (run.join(FOLDER), run.join("weights"));
+        let mut store = Store { root, weights, policy, found: Vec::new() };
         let saved = store.root.join(SAVED);
         fs::create_dir_all(&saved).map_err(|e| Error::io("create", &saved, e))?;
         for folder in [&store.root, &saved, &store.weights] {
             durable::clean(folder)?;
         }
-        store.adopt()?;
-        store.mend()?;
+        store.found = store.adopt()?;
+        let (_, undeleted) = store.mend()?;
+        store.found.extend(undeleted);
         Ok(store)
     }
 
@@ -77,10 +83,10 @@ impl Store {
                 stands(error)
             })?;
         durable::sync_folder(&self.root.join(SAVED))?;
-        let kept = self.mend()?;
+        let (kept, warnings) = self.mend()?;
         let names = kept.into_iter().filter(|(_, path)| *path == folder).map(|(n, _)| n).collect();
         let size = state.files.values().map(|sum| sum.size).sum();
-        Ok(Saved { path: folder, names, hash: state.checkpoint_hash(), size })
+        Ok(Saved { path: folder, names, hash: state.checkpoint_hash(), size, warnings })
     }
 
     /// Writes `weights/epoch-NNNN.safetensors`.
@@ -112,42 +118,38 @@ impl Store {
         for save in saves.iter().filter(at_cut) {
             durable::remove_folder(&self.root.join(SAVED).join(save.to_string()))?;
         }
-        self.mend()?;
-        Ok(Some(Resumed { snapshot, path, warnings: Vec::new() }))
+        let mut warnings = Vec::new();
+        let kept = self.verify_bests(&mut warnings)?;
+        let mut snapshot = snapshot;
+        warnings.extend(forget_lost(&mut snapshot.state, &kept));
+        Ok(Some(Resumed { snapshot, path, warnings }))
     }
 
     /// Reads the newest whole checkpoint to go on from in this run folder; none where nothing was
-    /// ever saved. Damaged ones are moved to `checkpoints/.damaged/` and named in the warnings.
+    /// ever saved. Damaged ones are moved to `checkpoints/.damaged/` and named in the warnings, the
+    /// best ones too, which later epochs are to be compared with.
     ///
     /// # Errors
     /// `Error::Input` where none is whole, or the newest is of a newer format.
     pub fn resume(&self) -> Result<Option<Resumed>> {
-        let mut warnings = Vec::new();
+        let mut warnings = self.found.clone();
         let mut damaged = Vec::new();
         let mut first = None;
         for save in self.saves()?.iter().rev() {
             let path = self.root.join(SAVED).join(save.to_string());
             match read::read_checked(&path) {
                 Ok(mut snapshot) => {
+                    let State { epoch, step, .. } = snapshot.state;
+                    if !damaged.is_empty() {
+                        warnings.push(format!(
+                            "continuing from the checkpoint before it: epoch {epoch}, step {step}"
+                        ));
+                    }
                     for broken in damaged {
                         self.set_aside(broken)?;
                     }
-                    let state = &mut snapshot.state;
-                    if !warnings.is_empty() {
-                        let kept = self.mend()?;
-                        warnings.push(format!(
-                            "continuing from the checkpoint before it: epoch {}, step {}",
-                            state.epoch, state.step
-                        ));
-                        // A minimum whose checkpoint is gone can't be what later ones must beat.
-                        if !kept.contains_key(&Name::MinLoss) && state.min_loss.take().is_some() {
-                            warnings.push(
-                                "the checkpoint of least loss is lost; \
-                                min-loss starts again from here"
-                                    .into(),
-                            );
-                        }
-                    }
+                    let kept = self.verify_bests(&mut warnings)?;
+                    warnings.extend(forget_lost(&mut snapshot.state, &kept));
                     return Ok(Some(Resumed { snapshot, path, warnings }));
                 }
                 Err(Fault::Damaged(error)) => {
@@ -164,6 +166,32 @@ impl Store {
         }
     }
 
+    /// Sets aside the damaged among `min-loss` and the best by metric, until what has these names is
+    /// whole. Returns their states.
+    fn verify_bests(&self, warnings: &mut Vec<String>) -> Result<BTreeMap<Name, State>> {
+        loop {
+            let (kept, undeleted) = self.mend()?;
+            let of_best = |name: &Name| matches!(name, Name::MinLoss | Name::Best(_));
+            let mut states = BTreeMap::new();
+            let mut broken = BTreeSet::new();
+            for (name, path) in kept.into_iter().filter(|(name, _)| of_best(name)) {
+                match read::verify(&path) {
+                    Ok(state) => drop(states.insert(name, state)),
+                    Err(Fault::Refused(error)) => return Err(error),
+                    Err(Fault::Damaged(error)) if broken.insert(path) => {
+                        warnings.push(format!("checkpoint set aside: {error}"));
+                    }
+                    Err(Fault::Damaged(_)) => {}
+                }
+            }
+            if broken.is_empty() {
+                warnings.extend(undeleted.into_iter().filter(|text| !self.found.contains(text)));
+                return Ok(states);
+            }
+            broken.into_iter().try_for_each(|path| self.set_aside(path))?;
+        }
+    }
+
     /// The folders in the order of writing.
     fn saves(&self) -> Result<Vec<Save>> {
         let folder = self.root.join(SAVED);
@@ -177,15 +205,30 @@ impl Store {
     /// The folder name for a new checkpoint.
     fn next(&self, state: &State) -> Result<Save> {
         let State { epoch, step, batch_in_epoch: batch, .. } = *state;
-        let mut save = Save { epoch, batch, step, again: 0, min_loss: state.is_min_loss() };
+        let best = state.best_of();
+        if !metrics_fit(&best) {
+            let list = best.join(", ");
+            return Err(Error::failed(format!("too many metrics to name a folder after: {list}"))
+                .help("state fewer in checkpoint.best"));
+        }
+        let mut save = Save {
+            epoch,
+            batch,
+            step,
+            again: 0,
+            min_loss: state.is_min_loss(),
+            cut: state.cut,
+            best,
+        };
         let saves = self.saves()?;
         let same = saves.iter().rfind(|other| other.position() == save.position());
         save.again = same.map_or(0, |other| other.again + 1);
         Ok(save)
     }
 
-    /// Makes the names follow from the folders, then deletes what has no name.
-    fn mend(&self) -> Result<BTreeMap<Name, PathBuf>> {
+    /// Makes the names follow from the folders, then deletes what has no name, but for what someone
+    /// made read-only. Also returns what could not be deleted, to be said aloud: it harms nothing.
+    fn mend(&self) -> Result<(BTreeMap<Name, PathBuf>, Vec<String>)> {
         let saves = self.saves()?;
         let kept: BTreeMap<Name, String> = keep(&saves, &self.policy)
             .into_iter()
@@ -201,12 +244,20 @@ impl Store {
             }
         }
         durable::sync_folder(&self.root)?;
-        for folder in saves.iter().map(Save::to_string) {
-            if !kept.values().any(|other| *other == folder) {
-                durable::remove_folder(&self.root.join(SAVED).join(folder))?;
+        let mut warnings = Vec::new();
+        // Whoever goes on from before the cut needs what was the best then.
+        let cut = saves.last().is_some_and(|save| save.cut);
+        for folder in saves.iter().map(Save::to_string).filter(|_| !cut) {
+            let path = self.root.join(SAVED).join(&folder);
+            if kept.values().any(|other| *other == folder) || is_protected(&path) {
+                continue;
+            }
+            if let Err(error) = durable::remove_folder(&path) {
+                warnings.push(format!("an old checkpoint stays on the disk: {error}"));
             }
         }
-        Ok(kept.into_iter().map(|(name, id)| (name, self.root.join(SAVED).join(id))).collect())
+        let path = |id| self.root.join(SAVED).join(id);
+        Ok((kept.into_iter().map(|(name, id)| (name, path(id))).collect(), warnings))
     }
 
     /// The names as they stand, and whether each is a symlink.
@@ -220,11 +271,21 @@ impl Store {
         Ok(entries.flatten().filter_map(link).collect())
     }
 
-    /// A copy that follows symlinks (scp) turns names into folders: takes them back.
-    fn adopt(&self) -> Result<()> {
+    /// A copy that follows symlinks (scp) turns names into folders: takes them back. Returns what was
+    /// damaged on the way, to be said aloud.
+    fn adopt(&self) -> Result<Vec<String>> {
+        let mut warnings = Vec::new();
         for (name, _) in self.links()?.into_iter().filter(|(_, is_link)| !is_link) {
             let path = self.root.join(name.to_string());
-            let state = read::read_state(&path)?;
+            let state = match read::state_of(&path) {
+                Ok(state) => state,
+                Err(Fault::Damaged(error)) => {
+                    warnings.push(format!("checkpoint set aside: {error}"));
+                    self.set_aside(path)?;
+                    continue;
+                }
+                Err(Fault::Refused(error)) => return Err(error),
+            };
             let known = self
                 .saves()?
                 .into_iter()
@@ -236,7 +297,7 @@ impl Store {
                 fs::rename(&path, &folder).map_err(|e| Error::io("rename", &path, e))?;
             }
         }
-        Ok(())
+        Ok(warnings)
     }
 
     fn set_aside(&self, folder: PathBuf) -> Result<()> {
@@ -248,6 +309,36 @@ impl Store {
         }
         fs::rename(&folder, &to).map_err(|e| Error::io("rename", &folder, e))
     }
+}
+
+/// Someone took the permission to write away from the checkpoint: they want it kept.
+fn is_protected(folder: &Path) -> bool {
+    let read_only = |path: &Path| fs::metadata(path).is_ok_and(|m| m.permissions().readonly());
+    read_only(folder) || read_only(&folder.join(STATE))
+}
+
+/// A best value whose checkpoint is gone can't be what later ones must beat; where an older
+/// checkpoint has its name now, that one's counts. `kept`: the states under these names.
+fn forget_lost(state: &mut State, kept: &BTreeMap<Name, State>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if state.min_loss.is_some() {
+        let now = kept.get(&Name::MinLoss).and_then(|kept| kept.min_loss.clone());
+        if now.is_none() {
+            let text = "the checkpoint of least loss is lost; min-loss starts again from here";
+            warnings.push(text.to_owned());
+        }
+        state.min_loss = now;
+    }
+    state.best.retain(|metric, best| {
+        let kept = kept.get(&Name::Best(metric.clone()));
+        let now = kept.and_then(|kept| kept.best.get(metric));
+        match now {
+            Some(now) => best.clone_from(now),
+            None => warnings.push(format!("the checkpoint of the best {metric} is lost")),
+        }
+        now.is_some()
+    });
+    warnings
 }
 
 /// Says that a failed save has cost nothing but itself.

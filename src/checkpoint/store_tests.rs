@@ -1,7 +1,6 @@
 use super::*;
 use crate::checkpoint::state::{Best, tests::example};
 use crate::checkpoint::{find, list, locate, read, read_group, read_state};
-use std::process::{Command, Stdio};
 use tch::{Device, Kind, Tensor};
 
 fn tensor(value: f64) -> Tensor {
@@ -199,101 +198,166 @@ fn weights_only_copies() {
     assert_eq!(tensors::read_weights(&path).unwrap()["backbone.1"], tensor(40.0));
 }
 
-/// Runs one ignored test of this file in a process of its own, in the folder `RUN`.
-fn child(name: &str, run: &Path, before: &str) -> Command {
-    let exe = std::env::current_exe().unwrap();
-    let mut command = Command::new("sh");
-    command.args(["-c", &format!("{before} exec \"$0\" \"$@\"")]).arg(exe);
-    command.args([
-        "--ignored",
-        "--exact",
-        &format!("{}::{name}", &module_path!()["arcrun::".len()..]),
-    ]);
-    command.env("RUN", run).stdout(Stdio::null()).stderr(Stdio::null());
-    command
+/// Every way in which the newest can be broken leads to the one before it.
+#[test]
+fn whatever_is_wrong_with_latest_the_one_before_it_serves() {
+    type Breaking = (&'static str, fn(&Path));
+    let ways: [Breaking; 7] = [
+        ("state.json is damaged", |folder| {
+            let state = folder.join("state.json");
+            let text = fs::read_to_string(&state).unwrap();
+            fs::write(state, text.replace("\"epoch\": 2", "\"epoch\": 3")).unwrap();
+        }),
+        ("state.json is damaged", |folder| fs::write(folder.join("state.json"), "").unwrap()),
+        ("state.json is damaged", |folder| fs::remove_file(folder.join("state.json")).unwrap()),
+        ("model.safetensors is damaged: the file is missing", |folder| {
+            fs::remove_file(folder.join("model.safetensors")).unwrap();
+        }),
+        ("model.safetensors is damaged: its checksum", |folder| {
+            let mut bytes = fs::read(folder.join("model.safetensors")).unwrap();
+            bytes[200] ^= 4;
+            fs::write(folder.join("model.safetensors"), bytes).unwrap();
+        }),
+        ("optimizer.safetensors is damaged", |folder| {
+            fs::remove_file(folder.join("optimizer.safetensors")).unwrap();
+            fs::create_dir(folder.join("optimizer.safetensors")).unwrap();
+        }),
+        ("state.json is damaged: the file is missing", |folder| {
+            fs::remove_dir_all(folder).unwrap();
+            fs::create_dir(folder).unwrap();
+        }),
+    ];
+    for (says, breaking) in ways {
+        let run = tempfile::tempdir().unwrap();
+        let store = Store::open(run.path(), Policy::default()).unwrap();
+        store.save(&snapshot(1, 0, true)).unwrap();
+        let latest = store.save(&snapshot(2, 0, false)).unwrap().path;
+        breaking(&latest);
+        let resumed =
+            Store::open(run.path(), Policy::default()).unwrap().resume().unwrap().unwrap();
+        assert_eq!(resumed.snapshot.state.step, 10, "{says}");
+        assert!(resumed.warnings[0].contains(says), "{says}: {:?}", resumed.warnings);
+        assert!(resumed.warnings[1].contains("epoch 1, step 10"), "{:?}", resumed.warnings);
+        assert_eq!(resumed.snapshot.state.min_loss.map(|best| best.step), Some(10));
+        let both = ["latest", "min-loss"].map(|name| format!("{name}=e0001-b00000-s00000010-min"));
+        assert_eq!(names(run.path()), both);
+    }
+}
+
+/// A snapshot that is the best of these metrics so far, over what was best before.
+fn best_of(epoch: u64, metrics: &[&str], before: &State) -> Snapshot {
+    let mut snapshot = snapshot(epoch, 0, false);
+    snapshot.state.min_loss = None;
+    snapshot.state.best = before.best.clone();
+    for metric in metrics {
+        let best = Best { value: epoch as f64, epoch, step: epoch * 10 };
+        snapshot.state.best.insert((*metric).to_owned(), best);
+    }
+    snapshot
 }
 
 #[test]
-#[ignore = "the body of no_space_left_costs_nothing_but_the_save"]
-fn save_under_a_file_size_limit() {
-    let run = PathBuf::from(std::env::var_os("RUN").expect("started by its parent"));
-    let store = Store::open(&run, Policy::default()).unwrap();
-    let mut big = snapshot(2, 0, true);
-    let weight = Tensor::zeros([1 << 16], (Kind::Float, Device::Cpu));
-    big.tensors.get_mut("optimizer").unwrap().insert("big".into(), weight);
-    let error = store.save(&big).unwrap_err();
-    fs::write(run.join("said"), error.to_string()).unwrap();
-}
-
-#[test]
-fn no_space_left_costs_nothing_but_the_save() {
+fn the_best_by_metric_is_kept_and_verified() {
     let run = tempfile::tempdir().unwrap();
     let run = run.path();
-    Store::open(run, Policy::default()).unwrap().save(&snapshot(1, 0, true)).unwrap();
-    // A file may have 128 blocks of 512 bytes; without the signal, writing more is an error.
-    let limits = "trap '' XFSZ; ulimit -f 128;";
-    assert!(child("save_under_a_file_size_limit", run, limits).status().unwrap().success());
-    let said = fs::read_to_string(run.join("said")).unwrap();
-    for part in ["cannot write", "optimizer.safetensors", "stand as they were"] {
-        assert!(said.contains(part), "{part}: {said}");
+    let store = Store::open(run, Policy { every_epochs: 0, last_epochs: 1 }).unwrap();
+    let (far, recall) = ("lfw.tar@far=1e-3", "own/set.recall@1");
+    let mut state = State::default();
+    for (epoch, metrics) in
+        [(1, &[far, recall][..]), (2, &[far]), (3, &[recall]), (4, &[]), (5, &[])]
+    {
+        let snapshot = best_of(epoch, metrics, &state);
+        store.save(&snapshot).unwrap();
+        state = snapshot.state;
     }
     assert_eq!(
         names(run),
-        ["latest=e0001-b00000-s00000010-min", "min-loss=e0001-b00000-s00000010-min"]
+        [
+            "latest=e0005-b00000-s00000050",
+            "previous=e0004-b00000-s00000040",
+            "best-lfw.tar@far=1e-3=e0002-b00000-s00000020+lfw.tar@far=1e-3",
+            "best-own%2Fset.recall@1=e0003-b00000-s00000030+own%2Fset.recall@1",
+            "epoch-0005=e0005-b00000-s00000050",
+        ]
     );
-    assert_eq!(folders(run), 1);
-    read(&run.join("checkpoints/latest")).unwrap();
+    let name = Name::parse("best-own/set.recall@1").unwrap();
+    let folder = find(run, name.clone()).unwrap();
+    assert_eq!(read_state(&folder).unwrap().step, 30);
+    // Damaged, it is nothing to go on comparing with.
+    fs::write(folder.join("model.safetensors"), "").unwrap();
+    let resumed = Store::open(run, Policy::default()).unwrap().resume().unwrap().unwrap();
+    let said = resumed.warnings.join("\n");
+    assert!(said.contains("truncated") && said.contains("best own/set.recall@1 is lost"), "{said}");
+    assert_eq!(resumed.snapshot.state.best.keys().collect::<Vec<_>>(), [far]);
+    assert!(find(run, name).is_err());
+
+    let many: Vec<String> = (0..9).map(|i| format!("a-rather-long-name-{i}.accuracy")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let refused = store.save(&best_of(6, &many, &State::default())).unwrap_err().to_string();
+    assert!(refused.contains("too many metrics"), "{refused}");
 }
 
 #[test]
-fn an_unwritable_place_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("file");
-    fs::write(&file, "").unwrap();
-    let error = Store::open(&file, Policy::default()).unwrap_err();
-    assert!(error.to_string().contains("file/checkpoints"), "{error}");
-}
-
-#[test]
-#[ignore = "the body of a_kill_at_any_moment_leaves_whole_checkpoints"]
-fn save_for_ever() {
-    let run = PathBuf::from(std::env::var_os("RUN").expect("started by its parent"));
-    let store = Store::open(&run, Policy { every_epochs: 3, last_epochs: 1 }).unwrap();
-    let from = store.resume().unwrap().map_or(0, |resumed| resumed.snapshot.state.step);
-    for step in from + 1.. {
-        store.save(&snapshot(step / 10, step % 10, step % 7 == 0)).unwrap();
-    }
-}
-
-#[test]
-fn a_kill_at_any_moment_leaves_whole_checkpoints() {
+fn a_damaged_min_loss_is_seen_when_the_run_goes_on() {
     let run = tempfile::tempdir().unwrap();
     let run = run.path();
-    let mut newest = 0;
-    for kill in 0..15 {
-        let mut process = child("save_for_ever", run, "").spawn().unwrap();
-        // Let it get going, then an odd number of microseconds more.
-        let before = fs::read_link(run.join("checkpoints/latest")).ok();
-        while fs::read_link(run.join("checkpoints/latest")).ok() == before {
-            assert!(process.try_wait().unwrap().is_none(), "the writer ended by itself");
-            std::thread::yield_now();
-        }
-        let odd = crate::random::derive(3, crate::random::Stream::Init, 0, kill) % 20_000;
-        std::thread::sleep(std::time::Duration::from_micros(odd));
-        process.kill().unwrap();
-        process.wait().unwrap();
-
-        let found = list(run);
-        assert!(found.iter().any(|(name, _)| *name == Name::Latest), "kill {kill}");
-        for (name, path) in &found {
-            let snapshot = read(path).unwrap_or_else(|e| panic!("kill {kill}, {name}: {e}"));
-            let step = snapshot.state.step as f64;
-            assert_eq!(snapshot.tensors["model"]["backbone.0"], tensor(step));
-            if *name == Name::Latest {
-                assert!(snapshot.state.step >= newest, "kill {kill} lost a checkpoint");
-                newest = snapshot.state.step;
-            }
-        }
+    let policy = || Policy { every_epochs: 2, last_epochs: 0 };
+    let store = Store::open(run, policy()).unwrap();
+    for epoch in 1..=5 {
+        store.save(&snapshot(epoch, 0, epoch <= 3)).unwrap();
     }
-    assert!(newest >= 15);
+    let least = find(run, Name::MinLoss).unwrap();
+    fs::remove_file(least.join("optimizer.safetensors")).unwrap();
+    let resume = || Store::open(run, policy()).unwrap().resume().unwrap().unwrap();
+    // The fourth's copy of what was least is of the third; the second's is its own.
+    let resumed = resume();
+    assert!(resumed.warnings[0].contains("optimizer.safetensors is damaged"));
+    let state = resumed.snapshot.state;
+    assert_eq!((state.step, state.min_loss.map(|best| best.step)), (50, Some(20)));
+    assert!(find(run, Name::MinLoss).unwrap().ends_with("e0002-b00000-s00000020-min"));
+    assert!(resume().warnings.is_empty());
+    // Someone deletes it.
+    fs::remove_dir_all(find(run, Name::MinLoss).unwrap()).unwrap();
+    let resumed = resume();
+    assert!(resumed.warnings[0].contains("least loss is lost"), "{:?}", resumed.warnings);
+    assert_eq!(resumed.snapshot.state.min_loss, None);
 }
+
+#[test]
+fn a_damaged_copy_is_set_aside() {
+    let run = tempfile::tempdir().unwrap();
+    let run = run.path();
+    let store = Store::open(run, Policy::default()).unwrap();
+    store.save(&snapshot(1, 0, true)).unwrap();
+    store.save(&snapshot(2, 0, false)).unwrap();
+    let root = run.join("checkpoints");
+    // Copied with symlinks followed, but not wholly.
+    fs::remove_file(root.join("latest")).unwrap();
+    fs::create_dir(root.join("latest")).unwrap();
+    fs::write(root.join("latest/state.json"), "{").unwrap();
+    let resumed = Store::open(run, Policy::default()).unwrap().resume().unwrap().unwrap();
+    assert!(resumed.warnings[0].contains("latest/state.json is damaged"), "{:?}", resumed.warnings);
+    assert_eq!(resumed.snapshot.state.step, 20);
+    assert!(root.join(".damaged/latest").is_dir());
+}
+
+#[test]
+fn a_read_only_checkpoint_is_not_deleted() {
+    use std::os::unix::fs::PermissionsExt;
+    let run = tempfile::tempdir().unwrap();
+    let store = Store::open(run.path(), Policy::default()).unwrap();
+    let kept = store.save(&snapshot(1, 0, false)).unwrap().path;
+    let mode = |mode| fs::set_permissions(&kept, fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o555);
+    for epoch in 2..6 {
+        assert_eq!(store.save(&snapshot(epoch, 0, false)).unwrap().warnings, [""; 0]);
+    }
+    assert_eq!(read(&kept).unwrap().state.step, 10);
+    assert_eq!(folders(run.path()), 3);
+    mode(0o755);
+    store.save(&snapshot(6, 0, false)).unwrap();
+    assert!(!kept.exists());
+}
+
+#[path = "store_process_tests.rs"]
+mod processes;

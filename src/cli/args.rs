@@ -48,6 +48,9 @@ pub struct TrainArgs {
     #[command(flatten)]
     pub settings: Settings,
     /// Goes on from a checkpoint: latest, min-loss, auto (latest, else a fresh run) or its folder.
+    /// Without --run-dir it is of the newest run of the experiment that has one and that no process
+    /// holds. Where a newer run has none, auto goes on with the older one only if that is not
+    /// finished and of the same configuration.
     #[arg(long, value_name = "CHECKPOINT")]
     pub continue_train: Option<ContinueFrom>,
     /// The run's folder, instead of results/EXPERIMENT/RUN-ID.

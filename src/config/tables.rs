@@ -140,6 +140,8 @@ crate::config_struct! {
     pub struct Checkpoint {
         /// Epochs between checkpoints that are kept; 0 keeps only `latest` and `min-loss`.
         pub every_epochs: usize = 0;
+        /// The last epochs whose checkpoints are kept; 0 keeps none for that.
+        pub last_epochs: usize = 0;
         /// Optimizer steps between writes of `latest`; 0 writes it at the end of an epoch only.
         pub every_steps: usize = 0;
         /// Epochs between copies of the weights alone; 0 is none.
@@ -147,6 +149,8 @@ crate::config_struct! {
         /// Metrics whose best checkpoint is kept beside `min-loss`, as train.early_stopping.metric
         /// names them: `["lfw/accuracy"]`.
         pub best: Vec<String> = Vec::new();
+        /// Whether training goes on while a checkpoint is written, from a copy in memory.
+        pub background: bool = true;
     }
 }
 

@@ -30,8 +30,8 @@ impl Kept {
     /// # Errors
     /// Neither is there, with the names there are; a damaged checkpoint.
     pub fn one(run: &Path, name: Name) -> Result<Kept> {
-        match (checkpoint::find(run, name), name) {
-            (Ok(folder), _) => Kept::checkpoint(name, folder),
+        match (checkpoint::find(run, name.clone()), name) {
+            (Ok(folder), name) => Kept::checkpoint(name, folder),
             (Err(error), Name::Epoch(epoch)) => {
                 let copy = copies(run).into_iter().find(|(number, _)| *number == epoch);
                 Ok(Kept::copy(run, copy.ok_or(error)?))

@@ -231,6 +231,6 @@ pub fn network_with(
 pub fn checkpoint_name(text: &str) -> Result<Name> {
     Name::parse(text).ok_or_else(|| {
         Error::input(format!("there is no checkpoint \"{text}\""))
-            .help("use latest, min-loss or the number of an epoch")
+            .help("use latest, min-loss, best-METRIC or the number of an epoch")
     })
 }

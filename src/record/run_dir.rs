@@ -63,8 +63,11 @@ impl RunDir {
         RunDir::lock(path.to_owned())
     }
 
-    /// The newest run of an experiment that no process holds, locked; none where there is none.
-    pub fn newest_unlocked(results: &Path, experiment: &str) -> Result<Option<RunDir>> {
+    /// The runs of an experiment that no process holds, newest first, each locked when it is reached.
+    pub fn unlocked(
+        results: &Path,
+        experiment: &str,
+    ) -> impl Iterator<Item = Result<RunDir>> + use<> {
         let parent = results.join(folder_name(experiment));
         let mut runs: Vec<PathBuf> = fs::read_dir(&parent)
             .into_iter()
@@ -74,14 +77,10 @@ impl RunDir {
             .filter(|path| is_run(path))
             .collect();
         runs.sort();
-        for path in runs.into_iter().rev() {
-            match RunDir::lock(path) {
-                Ok(run) => return Ok(Some(run)),
-                Err(Error::Input { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(None)
+        runs.into_iter().rev().filter_map(|path| match RunDir::lock(path) {
+            Err(Error::Input { .. }) => None,
+            other => Some(other),
+        })
     }
 
     pub fn path(&self) -> &Path {
@@ -190,18 +189,18 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_free_run() {
+    fn free_runs_newest_first() {
         let results = tempfile::tempdir().unwrap();
         let root = results.path();
-        assert!(RunDir::newest_unlocked(root, "x").unwrap().is_none());
+        assert!(RunDir::unlocked(root, "x").next().is_none());
         for id in ["20260101-000000-0001", "20260102-000000-0001", "20260103-000000-0001"] {
             drop(marked(RunDir::create_at(&root.join("x").join(id)).unwrap()));
         }
         fs::create_dir(root.join("x/20260104-000000-0001")).unwrap();
-        let held = RunDir::newest_unlocked(root, "x").unwrap().unwrap();
+        let held = RunDir::unlocked(root, "x").next().unwrap().unwrap();
         assert_eq!(held.id(), "20260103-000000-0001");
-        let next = RunDir::newest_unlocked(root, "x").unwrap().unwrap();
-        assert_eq!(next.id(), "20260102-000000-0001");
+        let rest: Vec<String> = RunDir::unlocked(root, "x").map(|run| run.unwrap().id()).collect();
+        assert_eq!(rest, ["20260102-000000-0001", "20260101-000000-0001"]);
     }
 
     #[test]

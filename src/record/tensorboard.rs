@@ -72,6 +72,17 @@ impl TensorBoard {
             .map_err(|e| Error::io("write", &self.path, e))
     }
 
+    /// Writes the scores up to a step that is saved.
+    fn write_saved(&mut self, step: u64) -> Result<()> {
+        let (saved, unsaved) = std::mem::take(&mut self.unsaved)
+            .into_iter()
+            .partition(|event| u64::try_from(event.step).is_ok_and(|at| at <= step));
+        self.unsaved = unsaved;
+        let saved: Vec<tfevents::Event> = saved;
+        saved.iter().try_for_each(|event| self.write(event))?;
+        self.hand_over()
+    }
+
     /// To the operating system: it survives the end of the process.
     fn hand_over(&mut self) -> Result<()> {
         self.unflushed = 0;
@@ -170,12 +181,9 @@ impl Sink for TensorBoard {
                 self.unsaved.push(scalars(step, values));
                 Ok(())
             }
-            Event::CheckpointSaved { .. } | Event::RunEnded { status: Status::Finished, .. } => {
-                for event in std::mem::take(&mut self.unsaved) {
-                    self.write(&event)?;
-                }
-                self.hand_over()
-            }
+            // It may be heard of when later scores wait already: those are of the next one.
+            Event::CheckpointSaved { step, .. } => self.write_saved(*step),
+            Event::RunEnded { status: Status::Finished, .. } => self.write_saved(u64::MAX),
             _ => Ok(()),
         }
     }

@@ -7,6 +7,7 @@ use super::model::Model;
 use super::nonfinite::read_scaler;
 use super::pretrained;
 use super::progress::Progress;
+use super::saving::Saving;
 use super::session::{Prepared, workers};
 use super::signals::StopFlag;
 use super::step::Stepper;
@@ -161,7 +162,7 @@ pub fn build<'a>(
         evaluation,
         embeddings,
         recorder,
-        store,
+        saving: Saving::new(store, experiment.checkpoint.background, path, &progress),
         stop: stop.clone(),
         progress,
         labels,

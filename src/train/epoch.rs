@@ -41,6 +41,7 @@ impl Trainer<'_> {
         let mut batches = self.train.epoch(epoch as usize, first_batch as usize);
         while self.progress.batch < count && !self.at_limit() {
             self.train_step(&mut batches)?;
+            self.hear_of_checkpoint()?;
             if self.stop.is_set() {
                 return Err(Error::stopped(format!(
                     "stopped by {} after step {}",
@@ -51,7 +52,7 @@ impl Trainer<'_> {
             // After the last batch the checkpoint is that of the epoch's end, with its scores.
             let last = self.progress.batch == count;
             if every_steps > 0 && self.progress.step.is_multiple_of(every_steps) && !last {
-                self.save()?;
+                self.save(false)?;
             }
         }
         Ok(())

@@ -15,6 +15,7 @@ mod nonfinite;
 mod prepare;
 pub mod pretrained;
 pub mod progress;
+mod saving;
 pub mod session;
 mod shown;
 pub mod signals;

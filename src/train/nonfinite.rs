@@ -77,12 +77,12 @@ impl Trainer<'_> {
             }
         };
         let text = format!("{message}: {done} ({used} of {most} {what})");
-        let place = self.note(&text, &details)?;
+        let place = self.write_down(&text, &details)?;
         self.recorder.warning(format!("{text}; {place}"))
     }
 
     /// Adds what was seen to `nonfinite.txt`. Returns where it is to be found.
-    fn note(&self, text: &str, details: &str) -> Result<String> {
+    fn write_down(&self, text: &str, details: &str) -> Result<String> {
         let path = self.run.join("nonfinite.txt");
         let file = std::fs::File::options().create(true).append(true).open(&path);
         file.and_then(|mut file| {
@@ -95,6 +95,7 @@ impl Trainer<'_> {
     /// Puts the weights and all that was learnt with them back to the last checkpoint; the position
     /// in the data and the schedule stay. Says so.
     fn roll_back(&mut self) -> Result<String> {
+        self.wait_for_checkpoint()?;
         let folder = find(&self.run, Name::Latest)?;
         let snapshot = checkpoint::read(&folder)?;
         let (epoch, step) = (snapshot.state.epoch, snapshot.state.step);

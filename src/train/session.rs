@@ -161,6 +161,8 @@ impl Session {
                         if !state.is_min_loss() {
                             state.min_loss = None;
                         }
+                        let step = state.step;
+                        state.best.retain(|_, best| best.step == step);
                         (run, info, Some(snapshot), Some(parent))
                     }
                     _ => (run, info, None, None),

@@ -3,6 +3,7 @@
 use crate::checkpoint::{self, Name, Policy, Resumed, Snapshot, State, Store};
 use crate::config::Experiment;
 use crate::config::check;
+use crate::config::tables::Checkpoint;
 use crate::plan::Plan;
 use crate::record::{Parent, RunDir, RunInfo, Status};
 use crate::{Error, Result};
@@ -70,14 +71,11 @@ impl Start {
         let start = match wanted {
             None => Ok(Start::Fresh),
             Some(Continue::Latest) => match in_place(plan, run_dir)? {
-                Some(start) => Ok(start),
+                Some(found) => found.into_start(plan),
                 None => Err(nothing(plan, run_dir)),
             },
             Some(Continue::Auto) => auto(plan, run_dir),
-            Some(Continue::MinLoss) => {
-                let run = existing(plan, run_dir)?.ok_or_else(|| nothing(plan, run_dir))?;
-                fork(&checkpoint::find(run.path(), Name::MinLoss)?)
-            }
+            Some(Continue::MinLoss) => fork(&least(plan, run_dir)?),
             Some(Continue::Path(path)) => fork(&checkpoint::locate(path)?),
         }?;
         if let Some(snapshot) = start.snapshot() {
@@ -89,58 +87,119 @@ impl Start {
 
 /// What the run keeps of its checkpoints.
 pub fn policy(plan: &Plan) -> Policy {
-    Policy { every_epochs: plan.experiment.checkpoint.every_epochs as u64, last_epochs: 0 }
+    let Checkpoint { every_epochs, last_epochs, .. } = plan.experiment.checkpoint;
+    Policy { every_epochs: every_epochs as u64, last_epochs }
 }
 
-/// The run to continue: the named one, else the experiment's newest that no process holds.
-fn existing(plan: &Plan, run_dir: Option<&Path>) -> Result<Option<RunDir>> {
+/// The runs that may be continued: the named one, else the experiment's that no process holds, newest
+/// first.
+fn candidates(plan: &Plan, run_dir: Option<&Path>) -> Box<dyn Iterator<Item = Result<RunDir>>> {
     match run_dir {
-        Some(path) if path.exists() => RunDir::open(path).map(Some),
-        Some(_) => Ok(None),
-        None => RunDir::newest_unlocked(&plan.experiment.paths.results, &plan.name),
+        Some(path) if path.exists() => Box::new(std::iter::once(RunDir::open(path))),
+        Some(_) => Box::new(std::iter::empty()),
+        None => Box::new(RunDir::unlocked(&plan.experiment.paths.results, &plan.name)),
     }
+}
+
+/// The checkpoint of least loss of the newest run that has one.
+fn least(plan: &Plan, run_dir: Option<&Path>) -> Result<PathBuf> {
+    let mut newest = None;
+    for run in candidates(plan, run_dir) {
+        match checkpoint::find(run?.path(), Name::MinLoss) {
+            Ok(folder) => return Ok(folder),
+            Err(error) => {
+                newest.get_or_insert(error);
+            }
+        }
+    }
+    Err(newest.unwrap_or_else(|| nothing(plan, run_dir)))
 }
 
 /// A folder that a kill left before the first checkpoint is started over in place: a scheduler
 /// that names `--run-dir` and starts the same command again always gets on.
+///
+/// Without `--run-dir`, a newer run without a checkpoint hides no older one to go on with. But where the
+/// older one is finished or of another experiment, the newer was started to be a run of its own.
 fn auto(plan: &Plan, run_dir: Option<&Path>) -> Result<Start> {
     match run_dir.filter(|path| path.exists()) {
         Some(path) if !RunInfo::is_in(path) => Ok(Start::Fresh),
         Some(path) => match in_place(plan, run_dir)? {
-            Some(start) => Ok(start),
+            Some(found) => found.into_start(plan),
             None => Ok(Start::Over { run: RunDir::open(path)? }),
         },
-        None => Ok(in_place(plan, run_dir)?.unwrap_or(Start::Fresh)),
+        None => {
+            let Some(found) = in_place(plan, run_dir)? else { return Ok(Start::Fresh) };
+            if found.passed_over.is_empty() {
+                return found.into_start(plan);
+            }
+            let fits = same_experiment(plan, &found.resumed.snapshot.state).is_ok();
+            match fits && !found.is_finished(plan)? {
+                true => found.into_start(plan),
+                false => Ok(Start::Fresh),
+            }
+        }
     }
 }
 
-fn in_place(plan: &Plan, run_dir: Option<&Path>) -> Result<Option<Start>> {
-    let Some(run) = existing(plan, run_dir)? else { return Ok(None) };
-    let Some(resumed) = Store::open(run.path(), policy(plan))?.resume()? else {
-        return Ok(None);
-    };
-    let state = &resumed.snapshot.state;
-    same_experiment(plan, state)?;
-    let was_finished = RunInfo::read(run.path())?.status == Status::Finished;
-    if was_finished && state.finished && !asks_for_more(plan, state)? {
-        return Ok(Some(Start::Finished { run: run.path().to_path_buf() }));
+/// A run with a checkpoint to go on from.
+struct Found {
+    run: RunDir,
+    resumed: Resumed,
+    /// Newer runs, which have none.
+    passed_over: Vec<PathBuf>,
+}
+
+impl Found {
+    fn is_finished(&self, plan: &Plan) -> Result<bool> {
+        let state = &self.resumed.snapshot.state;
+        let was_finished = RunInfo::read(self.run.path())?.status == Status::Finished;
+        Ok(was_finished && state.finished && !asks_for_more(plan, state)?)
     }
-    let mut resumed = resumed;
-    if resumed.snapshot.state.cut && !plan_ends_at(plan, &resumed.snapshot.state) {
-        match Store::open(run.path(), policy(plan))?.resume_uncut(&resumed.snapshot.state)? {
-            Some(uncut) => resumed = Resumed { warnings: resumed.warnings, ..uncut },
-            None => resumed.warnings.push(
-                "the checkpoint in mid-epoch that the limit left is lost: going on with the next epoch"
-                    .to_string(),
-            ),
+
+    fn into_start(self, plan: &Plan) -> Result<Start> {
+        same_experiment(plan, &self.resumed.snapshot.state)?;
+        if self.is_finished(plan)? {
+            return Ok(Start::Finished { run: self.run.path().to_path_buf() });
+        }
+        let Found { run, mut resumed, passed_over } = self;
+        if resumed.snapshot.state.cut && !ends_at(plan, &resumed.snapshot.state) {
+            let store = Store::open(run.path(), policy(plan))?;
+            match store.resume_uncut(&resumed.snapshot.state)? {
+                Some(uncut) => {
+                    resumed.warnings.extend(uncut.warnings);
+                    resumed = Resumed { warnings: resumed.warnings, ..uncut };
+                }
+                None => resumed.warnings.push(
+                    "the checkpoint in mid-epoch that the limit left is lost: going on with the next \
+                     epoch"
+                        .to_string(),
+                ),
+            }
+        }
+        let without = passed_over.iter().map(|newer| {
+            let (run, newer) = (run.path().display(), newer.display());
+            format!("{newer} has no checkpoint: continuing {run}")
+        });
+        let warnings = without.chain(resumed.warnings).collect();
+        Ok(Start::InPlace { run, snapshot: Box::new(resumed.snapshot), warnings })
+    }
+}
+
+/// The newest run with a checkpoint.
+fn in_place(plan: &Plan, run_dir: Option<&Path>) -> Result<Option<Found>> {
+    let mut passed_over = Vec::new();
+    for run in candidates(plan, run_dir) {
+        let run = run?;
+        match Store::open(run.path(), policy(plan))?.resume()? {
+            Some(resumed) => return Ok(Some(Found { run, resumed, passed_over })),
+            None => passed_over.push(run.path().to_path_buf()),
         }
     }
-    let snapshot = Box::new(resumed.snapshot);
-    Ok(Some(Start::InPlace { run, snapshot, warnings: resumed.warnings }))
+    Ok(None)
 }
 
 /// The limits that cut the epoch still end the training there.
-fn plan_ends_at(plan: &Plan, state: &State) -> bool {
+fn ends_at(plan: &Plan, state: &State) -> bool {
     let train = &plan.experiment.train;
     let seconds: f64 = state.history.iter().map(|row| row.seconds).sum();
     (train.max_steps > 0 && state.step >= train.max_steps as u64)

@@ -6,11 +6,12 @@ use super::evaluation::{Evaluation, Scored};
 use super::model::Model;
 use super::pretrained;
 use super::progress::Progress;
+use super::saving::Saving;
 use super::signals::StopFlag;
 use super::step::Stepper;
 use super::time_limit::Reserve;
 use super::watch;
-use crate::checkpoint::{self, Labels, Name, Snapshot, State, Store, find};
+use crate::checkpoint::{self, Labels, Name, Snapshot, State, find};
 use crate::config::check;
 use crate::config::tables::OnNonFinite;
 use crate::data::Loader;
@@ -39,7 +40,7 @@ pub struct Trainer<'a> {
     pub evaluation: Evaluation,
     pub embeddings: Option<EmbeddingsRecord>,
     pub recorder: Recorder,
-    pub store: Store,
+    pub saving: Saving,
     pub stop: StopFlag,
     pub progress: Progress,
     pub labels: Labels,
@@ -60,11 +61,17 @@ impl Trainer<'_> {
         match self.run_through() {
             Err(stopped @ Error::Stopped { .. }) => {
                 if self.progress.step > 0 {
-                    self.save()?;
+                    self.save(false)?;
                 }
+                self.settle()?;
                 Err(stopped)
             }
-            other => other,
+            Err(error) => {
+                // The failure itself comes before that of what was being written.
+                let _ = self.wait_for_checkpoint();
+                Err(error)
+            }
+            Ok(()) => Ok(()),
         }
     }
 
@@ -72,7 +79,7 @@ impl Trainer<'_> {
         let returns = self.plan.experiment.train.on_nonfinite == OnNonFinite::Rollback;
         if (self.progress.step > 0 || returns) && find(&self.run, Name::Latest).is_err() {
             // A fork can be continued by itself from here on, and a rollback has somewhere to go.
-            self.save()?;
+            self.save(false)?;
         }
         let Progress { epoch, batch, .. } = self.progress;
         if let Some(record) = &self.embeddings
@@ -87,12 +94,14 @@ impl Trainer<'_> {
             let cut = self.progress.batch < self.train.batches_per_epoch() as u64;
             if cut {
                 // A limit in mid-epoch: whoever raises it goes on from here, as if it had not been.
-                self.save()?;
+                self.save(false)?;
             }
             self.end_epoch(cut)?;
         }
+        let settled = self.settle();
         self.tell_overfit()?;
-        self.evaluate_best()
+        self.evaluate_best()?;
+        settled
     }
 
     /// What training on a few batches alone shows.
@@ -155,6 +164,8 @@ impl Trainer<'_> {
             record.record(&self.model, &self.run, epoch, &self.stop)?;
         }
 
+        // Of the checkpoint before, whether its loss is the one to beat; no earlier wait is needed.
+        self.wait_for_checkpoint()?;
         // From here to the checkpoint nothing can be interrupted by a signal.
         let (train_loss, train_accuracy) = self.progress.means();
         let partial = self.progress.partial.clone();
@@ -190,7 +201,8 @@ impl Trainer<'_> {
         self.show_parameters()?;
         self.recorder.emit(&Event::EpochEnded(row))?;
         self.evaluation.record(rows, &mut self.recorder)?;
-        self.save()?;
+        let weights = experiment.checkpoint.weights_every_epochs as u64;
+        self.save(weights > 0 && epoch.is_multiple_of(weights))?;
         if self.progress.out_of_patience(patience) {
             let what = match patience.metric.as_str() {
                 "" => "the monitored loss has not fallen".to_string(),
@@ -199,18 +211,11 @@ impl Trainer<'_> {
             self.recorder
                 .notice(format!("early stopping: {what} for {} epochs", patience.patience))?;
         }
-        let weights = experiment.checkpoint.weights_every_epochs as u64;
-        if weights > 0 && epoch.is_multiple_of(weights) {
-            self.store.save_weights(epoch, &on_cpu(self.model.tensors()))?;
-            if let Some(average) = &self.average {
-                self.store.save_average(epoch, &average.tensors(&self.model))?;
-            }
-        }
         Ok(())
     }
 
     /// Adds what the loader did since the last time to the epoch's sums.
-    fn count_loading(&mut self) {
+    pub(super) fn count_loading(&mut self) {
         for (name, seconds) in self.train.take_stages().columns() {
             *self.progress.partial.loading.entry(name.to_string()).or_default() += seconds;
         }
@@ -252,30 +257,18 @@ impl Trainer<'_> {
             self.evaluation.record(rows, &mut self.recorder)?;
         }
         let Some(best) = self.progress.min_loss.clone() else { return Ok(()) };
-        let folder = find(&self.run, Name::MinLoss)?;
-        let (weights, _) = checkpoint::read_group(&folder, "model")?;
+        let weights = find(&self.run, Name::MinLoss)
+            .and_then(|folder| checkpoint::read_group(&folder, "model"));
+        // It was whole when it was written: the run has failed, its user did nothing wrong.
+        let (weights, _) = weights.map_err(|error| match error {
+            Error::Input { message, help } => Error::Failed { message, help },
+            other => other,
+        })?;
         let last = on_cpu(self.model.tensors());
         self.model.load(&weights);
         let rows = self.evaluation.run(&self.model, "min-loss", best.epoch, &self.stop);
         self.model.load(&last);
         self.evaluation.record(rows?, &mut self.recorder)
-    }
-
-    pub(super) fn save(&mut self) -> Result<()> {
-        self.check_weights()?;
-        self.count_loading();
-        self.recorder.flush()?;
-        let begun = Instant::now();
-        let snapshot = self.snapshot();
-        let saved = self.store.save(&snapshot)?;
-        self.reserve.save(begun.elapsed().as_secs_f64());
-        self.recorder.emit(&Event::CheckpointSaved {
-            names: saved.names.iter().map(ToString::to_string).collect(),
-            path: saved.path,
-            epoch: self.progress.epoch,
-            step: self.progress.step,
-            seconds: begun.elapsed().as_secs_f64(),
-        })
     }
 
     /// Model, optimizer and state, copied to the CPU.
@@ -323,8 +316,11 @@ impl Trainer<'_> {
 pub(super) const EMA_LOSS: &str = "ema_val_loss";
 
 pub(super) fn on_cpu(tensors: BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
-    // `copy`: a snapshot must not follow the weights where they already are on the CPU.
-    let copy = |tensor: Tensor| tensor.detach().to_device(tch::Device::Cpu).copy();
+    // A snapshot must not follow the weights where they already are on the CPU.
+    let copy = |tensor: Tensor| match tensor.detach() {
+        here if here.device() == tch::Device::Cpu => here.copy(),
+        there => there.to_device(tch::Device::Cpu),
+    };
     tensors.into_iter().map(|(name, tensor)| (name, copy(tensor))).collect()
 }
 

@@ -2,6 +2,7 @@
 
 use super::evaluation::Scored;
 use crate::Error;
+use crate::checkpoint;
 use crate::config::Experiment;
 use crate::plan::Plan;
 use crate::record::EpochRow;
@@ -83,7 +84,12 @@ pub fn misfits(experiment: &Experiment) -> Vec<(&'static str, String)> {
         let help = help.map(|help| format!(": {help}")).unwrap_or_default();
         Some((key, format!("has {:?}, which {message}{help}", watch.name())))
     };
-    all.filter_map(misfit).collect()
+    let mut wrong: Vec<(&'static str, String)> = all.filter_map(misfit).collect();
+    if !checkpoint::metrics_fit(&experiment.checkpoint.best) {
+        let message = "has more metrics than the name of a folder holds: state fewer";
+        wrong.push(("checkpoint.best", message.to_string()));
+    }
+    wrong
 }
 
 /// Metrics of validation images where there are none.

@@ -2,13 +2,16 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub mod pairs;
+
+use arcrun::checkpoint::{Name, find, read_state};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
 /// Eight identities of eight training images and a validation image each, 32 x 32; 24 batches of
 /// training in all, a fraction of a second.
-const TINY: &str = r#"
+pub const TINY: &str = r#"
 [data]
 kind = "synthetic_faces"
 identities = 8
@@ -248,4 +251,32 @@ pub fn run_json(run: &Path) -> serde_json::Value {
 /// How a run ended, by its `run.json`.
 pub fn status(run: &Path) -> String {
     run_json(run)["status"].as_str().unwrap().to_string()
+}
+
+/// What was learnt, and the record of it, is the same to the last bit.
+#[track_caller]
+pub fn assert_same_training(run: &Path, expected: &Path) {
+    for name in [Name::Latest, Name::MinLoss] {
+        let of = |run: &Path| find(run, name.clone()).unwrap();
+        let (ours, theirs) = (of(run), of(expected));
+        for file in ["model.safetensors", "optimizer.safetensors"] {
+            let bytes = |folder: &Path| std::fs::read(folder.join(file)).unwrap();
+            assert!(bytes(&ours) == bytes(&theirs), "{name}: {file} differs");
+        }
+        let hash = |folder: &Path| read_state(folder).unwrap().checkpoint_hash();
+        assert_eq!(hash(&ours), hash(&theirs), "{name}");
+    }
+    for file in ["steps.csv", "epochs.csv", "eval.csv"] {
+        assert_eq!(untimed(&run.join(file)), untimed(&expected.join(file)), "{file}");
+    }
+    let steps = column(&run.join("steps.csv"), "step");
+    let counted: Vec<String> = (1..=steps.len()).map(|step| step.to_string()).collect();
+    assert_eq!(steps, counted);
+    assert_eq!(status(run), "finished");
+}
+
+/// Rows of steps.csv so far.
+pub fn steps(run: &Path) -> usize {
+    std::fs::read_to_string(run.join("steps.csv"))
+        .map_or(0, |text| text.lines().count().saturating_sub(1))
 }

@@ -18,12 +18,16 @@ from margin_softmax import margin_logits
 from models import Network
 
 
-MODELS = ["resnet18", "resnet50", "efficient_fr", "mobilefacenet", "mbf", "iresnet50", "vit_b_32"]
+MODELS = ["resnet18", "resnet50", "efficient_fr", "small_cnn", "mobilefacenet", "mbf", "iresnet50", "vit_b_32"]
+# The quickstart's network.
+SMALL_CNN = {"channels": (16, 32, 64, 128, 256), "depths": (1, 1, 2, 2, 1), "pool": 2}
 
 
 def build(kind, embedding_dim, size):
     """images to embeddings: torchvision's network (or the twin of ours, where it has none) or open_clip's
     tower, and a linear layer."""
+    if kind == "small_cnn":
+        return Network("efficient_fr", SMALL_CNN, {"embedding_dim": embedding_dim})
     if kind != "vit_b_32":
         keys = {"kernel": (-(-size // 16),) * 2} if kind in ("mobilefacenet", "mbf") else {}
         return Network(kind, keys, {"embedding_dim": embedding_dim})

@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 
-from bench_step import MODELS
+from bench_step import MODELS, SMALL_CNN
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -44,6 +44,9 @@ def main():
         "train.channels_last": str(args.channels_last).lower(),
         "preprocess.height": args.size, "preprocess.width": args.size,
     }
+    if args.model == "small_cnn":
+        own = {key: list(value) if isinstance(value, tuple) else value for key, value in SMALL_CNN.items()}
+        settings |= {"backbone.kind": "efficient_fr", **{f"backbone.{key}": value for key, value in own.items()}}
     if args.model == "mobilefacenet":
         settings["backbone.kernel"] = [-(-args.size // 16)] * 2
     if args.model == "vit_b_32":
