@@ -279,6 +279,15 @@ fn the_average_follows_its_definition_and_is_scored() {
     let own = numbers(&run, "epochs.csv", "val_loss");
     assert_eq!(losses[0], own[0]);
     assert!(losses.iter().zip(&own).any(|(ours, theirs)| ours != theirs), "{losses:?} {own:?}");
+    // By name, for every command.
+    let scores = |which: &str| {
+        tiny.succeed(&["eval", run.to_str().unwrap(), "--checkpoint", which]).replace(which, "it")
+    };
+    assert_eq!(scores("latest-ema"), scores("epoch-0004-ema"));
+    assert_ne!(scores("latest-ema"), scores("latest"));
+    let other = tiny.train("other", &[]);
+    let refused = tiny.run(&["eval", other.to_str().unwrap(), "--checkpoint", "min-loss-ema"]);
+    refused.exits(2).says(&["ema.safetensors", "train.ema.decay"]);
     // A resume goes on with it.
     let cut = [&settings[..], &["train.max_steps=21", "scheduler.kind=constant"]].concat();
     train(&tiny, "cut", &cut);

@@ -120,11 +120,11 @@ fn of_run(
     let mut rows = Vec::new();
     for weights in kept {
         let (model, _) = weights.network(&plan)?;
-        let (names, epoch) = (&weights.names, weights.epoch);
-        let scored = evaluation.run(&model, &names[0].to_string(), epoch, &stop)?;
-        for name in names {
+        let (names, epoch) = (weights.calls(), weights.epoch);
+        let scored = evaluation.run(&model, &names[0], epoch, &stop)?;
+        for name in &names {
             for result in &scored {
-                let result = Scored { checkpoint: name.to_string(), ..result.clone() };
+                let result = Scored { checkpoint: name.clone(), ..result.clone() };
                 evaluation.write_detail(epoch, &result.checkpoint, &result.set, &result.detail)?;
                 sink.take(&result)?;
             }

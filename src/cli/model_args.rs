@@ -11,7 +11,8 @@ use std::path::PathBuf;
 pub struct EvalArgs {
     #[arg(value_name = "RUN_DIR|EXPERIMENT")]
     pub target: PathBuf,
-    /// Of a run: latest, min-loss (the default), best-METRIC, the number of an epoch, or all, which also writes
+    /// Of a run: latest, min-loss (the default), best-METRIC, the number of an epoch
+    /// (each with -ema: the average of train.ema), or all, which also writes
     /// the run's eval-all.csv with the best row marked.
     #[arg(long)]
     pub checkpoint: Option<String>,
@@ -33,7 +34,8 @@ pub struct ModelArgs {
     /// The folder of a run.
     #[arg(value_name = "RUN_DIR")]
     pub run: PathBuf,
-    /// latest, min-loss, best-METRIC or the number of an epoch; by default min-loss.
+    /// latest, min-loss, best-METRIC or the number of an epoch, each with -ema for the average
+    /// of train.ema; by default min-loss.
     #[arg(long)]
     pub checkpoint: Option<String>,
     #[command(flatten)]
@@ -125,7 +127,8 @@ pub struct SubmitArgs {
     /// The folder of a run.
     #[arg(value_name = "RUN_DIR")]
     pub run: PathBuf,
-    /// latest, min-loss (the default), best-METRIC, the number of an epoch, or all, each network once.
+    /// latest, min-loss (the default), best-METRIC, the number of an epoch
+    /// (each with -ema: the average of train.ema), or all, each network once.
     #[arg(long)]
     pub checkpoint: Option<String>,
     /// Images to find others for: a file, a folder or a quoted pattern; may be repeated. Without it
@@ -166,7 +169,8 @@ pub struct ExportArgs {
     /// The folder of a run.
     #[arg(value_name = "RUN_DIR")]
     pub run: PathBuf,
-    /// latest, min-loss, best-METRIC or the number of an epoch; by default min-loss.
+    /// latest, min-loss, best-METRIC or the number of an epoch, each with -ema for the average
+    /// of train.ema; by default min-loss.
     #[arg(long)]
     pub checkpoint: Option<String>,
     /// .safetensors (backbone and head under their names, described in the header) or .pt (TorchScript:

@@ -1,10 +1,39 @@
 //! The weights that a run keeps: checkpoints, and copies of the weights alone.
 
 use super::{Network, network_of, network_with};
-use crate::Result;
 use crate::checkpoint::{self, Labels, Name};
 use crate::plan::Plan;
+use crate::{Error, Result};
 use std::path::{Path, PathBuf};
+
+/// Which weights of a run are meant: those of a checkpoint, or their average (`train.ema`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Which {
+    pub name: Name,
+    pub average: bool,
+}
+
+/// Ends a checkpoint's name where the average is meant: `latest-ema`.
+const AVERAGE: &str = "-ema";
+
+impl Which {
+    /// `latest`, `min-loss`, `best-METRIC`, the number of an epoch; with `-ema` the average. `ema` alone
+    /// is that of the latest.
+    pub fn parse(text: &str) -> Option<Which> {
+        let (name, average) = match text.strip_suffix(AVERAGE) {
+            Some(name) => (name, true),
+            None if text == &AVERAGE[1..] => ("latest", true),
+            None => (text, false),
+        };
+        Name::parse(name).map(|name| Which { name, average })
+    }
+}
+
+impl From<Name> for Which {
+    fn from(name: Name) -> Which {
+        Which { name, average: false }
+    }
+}
 
 /// Weights of a run under all of their names.
 #[derive(Debug)]
@@ -13,6 +42,8 @@ pub struct Kept {
     pub names: Vec<Name>,
     /// Epochs that they were trained for.
     pub epoch: u64,
+    /// Their average is meant.
+    average: bool,
     place: Place,
 }
 
@@ -29,7 +60,13 @@ impl Kept {
     ///
     /// # Errors
     /// Neither is there, with the names there are; a damaged checkpoint.
-    pub fn one(run: &Path, name: Name) -> Result<Kept> {
+    pub fn one(run: &Path, which: impl Into<Which>) -> Result<Kept> {
+        let Which { name, average } = which.into();
+        let kept = Kept::named(run, name)?;
+        Ok(Kept { average, ..kept })
+    }
+
+    fn named(run: &Path, name: Name) -> Result<Kept> {
         match (checkpoint::find(run, name.clone()), name) {
             (Ok(folder), name) => Kept::checkpoint(name, folder),
             (Err(error), Name::Epoch(epoch)) => {
@@ -84,12 +121,12 @@ impl Kept {
 
     fn checkpoint(name: Name, folder: PathBuf) -> Result<Kept> {
         let epoch = checkpoint::read_state(&folder)?.epoch;
-        Ok(Kept { names: vec![name], epoch, place: Place::Checkpoint(folder) })
+        Ok(Kept { names: vec![name], epoch, average: false, place: Place::Checkpoint(folder) })
     }
 
     fn copy(run: &Path, (epoch, file): (u64, PathBuf)) -> Kept {
         let place = Place::Weights { file, run: run.to_path_buf() };
-        Kept { names: vec![Name::Epoch(epoch)], epoch, place }
+        Kept { names: vec![Name::Epoch(epoch)], epoch, average: false, place }
     }
 
     fn path(&self) -> &Path {
@@ -98,9 +135,15 @@ impl Kept {
         }
     }
 
+    /// What to call it by: `epoch-0003`, `min-loss`, `latest-ema`.
+    pub fn calls(&self) -> Vec<String> {
+        let end = if self.average { AVERAGE } else { "" };
+        self.names.iter().map(|name| format!("{name}{end}")).collect()
+    }
+
     /// `epoch-0003 min-loss`
     pub fn all_names(&self) -> String {
-        self.names.iter().map(Name::to_string).collect::<Vec<_>>().join(" ")
+        self.calls().join(" ")
     }
 
     /// The network with these weights, and the labels it was trained on.
@@ -110,16 +153,25 @@ impl Kept {
     pub fn network(&self, plan: &Plan) -> Result<(Network, Labels)> {
         match &self.place {
             Place::Checkpoint(folder) => {
-                let (network, state) = network_of(plan, folder)?;
+                let group = if self.average { "ema" } else { "model" };
+                let (network, state) = network_of(plan, folder, group)?;
                 Ok((network, state.labels))
             }
             Place::Weights { file, run } => {
                 let labels = checkpoint::read_state(Kept::best(run)?.path())?.labels;
-                let weights = checkpoint::read_weights(file)?;
-                Ok((network_with(plan, file, &weights, labels.names.len())?, labels))
+                let file = match self.average {
+                    true => file.with_file_name(format!("{}{AVERAGE}.safetensors", self.names[0])),
+                    false => file.clone(),
+                };
+                let weights = checkpoint::read_weights(&file).map_err(without_average)?;
+                Ok((network_with(plan, &file, &weights, labels.names.len())?, labels))
             }
         }
     }
+}
+
+fn without_average(error: Error) -> Error {
+    error.help("a run keeps averages from its beginning on, with train.ema.decay")
 }
 
 /// Copies of the weights alone: epoch and file.

@@ -12,10 +12,10 @@ mod kept;
 mod threshold;
 
 pub use embedding::{Embeddings, Options};
-pub use kept::Kept;
+pub use kept::{Kept, Which};
 pub use threshold::Threshold;
 
-use crate::checkpoint::{self, Labels, Name};
+use crate::checkpoint::{self, Labels};
 use crate::config::{DEFAULTS, Request, load_text, read_file};
 use crate::data::{Image, OnCorrupt, Preprocess};
 use crate::evaluate::{Flip, merge_flip};
@@ -58,7 +58,7 @@ impl Model {
     /// As [`Model::open`], and settings that don't fit.
     pub fn open_with(
         run: impl AsRef<Path>,
-        checkpoint: Option<Name>,
+        checkpoint: Option<Which>,
         settings: &[String],
     ) -> Result<Model> {
         let run = run.as_ref();
@@ -83,7 +83,7 @@ impl Model {
             plan,
             labels,
             run: run.to_path_buf(),
-            checkpoint: kept.names[0].to_string(),
+            checkpoint: kept.calls()[0].clone(),
             epoch: kept.epoch,
         })
     }
@@ -197,12 +197,15 @@ pub fn as_trained(run: &Path, plan: &Plan, what: &str) -> Result<()> {
     }
 }
 
-/// The network of a checkpoint folder, and its state.
+/// The network of a checkpoint folder with the weights of `group` (`model`, `ema`), and its state.
 ///
 /// # Errors
-/// A damaged checkpoint, or one of another network.
-pub fn network_of(plan: &Plan, folder: &Path) -> Result<(Network, checkpoint::State)> {
-    let (weights, state) = checkpoint::read_group(folder, "model")?;
+/// A damaged checkpoint, one of another network or without that group.
+pub fn network_of(plan: &Plan, folder: &Path, group: &str) -> Result<(Network, checkpoint::State)> {
+    let (weights, state) = checkpoint::read_group(folder, group).map_err(|error| match group {
+        "ema" => error.help("a run keeps averages from its beginning on, with train.ema.decay"),
+        _ => error,
+    })?;
     let network = network_with(plan, folder, &weights, state.labels.names.len())?;
     Ok((network, state))
 }
@@ -224,13 +227,14 @@ pub fn network_with(
     Ok(network)
 }
 
-/// The checkpoint that `text` names: `latest`, `min-loss` or an epoch.
+/// The weights that `text` names, as [`Which::parse`] has them.
 ///
 /// # Errors
 /// Another word.
-pub fn checkpoint_name(text: &str) -> Result<Name> {
-    Name::parse(text).ok_or_else(|| {
-        Error::input(format!("there is no checkpoint \"{text}\""))
-            .help("use latest, min-loss, best-METRIC or the number of an epoch")
+pub fn checkpoint_name(text: &str) -> Result<Which> {
+    Which::parse(text).ok_or_else(|| {
+        Error::input(format!("there is no checkpoint \"{text}\"")).help(
+            "use latest, min-loss, best-METRIC or the number of an epoch; with -ema the average",
+        )
     })
 }
