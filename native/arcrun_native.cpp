@@ -147,7 +147,29 @@ char *arcrun_set_deterministic(bool on) {
     // No need to pay for it: nothing here reads memory it has not written.
     context.setDeterministicFillUninitializedMemory(false);
     context.setDeterministicCuDNN(on);
-    context.setBenchmarkCuDNN(!on);
+  });
+}
+
+char *arcrun_set_cudnn_benchmark(bool on) {
+  return guarded([&] { at::globalContext().setBenchmarkCuDNN(on); });
+}
+
+bool arcrun_cudnn_benchmark(void) { return at::globalContext().benchmarkCuDNN(); }
+
+char *arcrun_set_tf32(bool on) {
+  return guarded([&] {
+    auto &context = at::globalContext();
+    // The older setters keep libtorch's two ways to say it (these and setFloat32Precision) in step, where
+    // the newer alone makes the older getters, which some kernels ask, fail.
+    context.setAllowTF32CuBLAS(on);
+    context.setAllowTF32CuDNN(on);
+  });
+}
+
+char *arcrun_tf32(bool *matmul, bool *convolution) {
+  return guarded([&] {
+    *matmul = at::globalContext().allowTF32CuBLAS();
+    *convolution = at::globalContext().allowTF32CuDNN(at::Float32Op::CONV);
   });
 }
 

@@ -177,8 +177,16 @@ typedef struct {
  * here on, also where this fails. */
 char *arcrun_checkpointed(arcrun_tensor input, arcrun_segment segment, arcrun_tensor output);
 
-/* Deterministic kernels only (an operation without one fails), and no cuDNN autotuning. */
+/* Deterministic kernels only: an operation without one fails. */
 char *arcrun_set_deterministic(bool on);
+
+/* Whether cuDNN times its algorithms for every new shape and takes the fastest. */
+char *arcrun_set_cudnn_benchmark(bool on);
+bool arcrun_cudnn_benchmark(void);
+
+/* Whether float32 matrix products and convolutions on a GPU round their inputs to TensorFloat-32. */
+char *arcrun_set_tf32(bool on);
+char *arcrun_tf32(bool *matmul, bool *convolution);
 
 /* Opens libtorch_cuda beside libtorch_cpu. Must precede the first call into libtorch that asks for
  * CUDA: libtorch looks for it once. The error says why there is no CUDA. */

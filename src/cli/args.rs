@@ -53,6 +53,15 @@ pub struct TrainArgs {
     /// The run's folder, instead of results/EXPERIMENT/RUN-ID.
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
+    /// Writes where the time goes, for https://ui.perfetto.dev, to profile.json in the run's folder or
+    /// to --profile=FILE, and prints each part's share of a step.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    #[arg(conflicts_with_all = ["dry_run", "print_config"])]
+    pub profile: Option<Option<PathBuf>>,
+    /// With --profile: steps whose parts are recorded, after three that are not.
+    #[arg(long, value_name = "N", requires = "profile", default_value_t = 50)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub profile_steps: u64,
     /// Does everything up to the first training step.
     #[arg(long)]
     pub dry_run: bool,

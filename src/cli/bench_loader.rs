@@ -18,7 +18,7 @@ pub fn loader(args: &BenchLoaderArgs) -> Result<()> {
         return Err(Error::input("--epochs is from 1 to 1,000,000"));
     }
     let loaded: Loaded = load(&request(experiment, settings))?;
-    let plan = Plan::new(loaded)?;
+    let plan = Plan::without_training(loaded)?;
     let experiment = &plan.experiment;
     let before = memory("VmRSS");
     let splits =

@@ -34,6 +34,7 @@ mod weights;
 
 use crate::config::{Experiment, Field, Loaded, Request, families, load};
 use crate::plan::Plan;
+use crate::profile;
 use crate::record::Verbosity;
 use crate::train::signals::StopFlag;
 use crate::train::{self, Continue};
@@ -177,6 +178,10 @@ fn train(args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
     if files.len() > 1 && args.run_dir.is_some() {
         return Err(Error::input("--run-dir names one folder, but there are several experiments"));
     }
+    if files.len() > 1 && args.profile.is_some() {
+        let message = "--profile is of one run, but there are several experiments";
+        return Err(Error::input(message).help("profile them one by one"));
+    }
     let loaded: Vec<Loaded> = all(&files, |file| load(&request(file, &args.settings)))?;
     if args.print_config {
         return loaded.iter().try_for_each(|loaded| say(&loaded.experiment.to_toml()));
@@ -198,6 +203,10 @@ fn train(args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
         }),
         run_dir: args.run_dir.clone(),
         verbosity,
+        profile: args
+            .profile
+            .clone()
+            .map(|file| profile::Options { file, steps: args.profile_steps }),
         sets: args.settings.sets(),
     };
     let mut failures = Vec::new();

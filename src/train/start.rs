@@ -149,11 +149,13 @@ fn nothing(plan: &Plan, run_dir: Option<&Path>) -> Error {
 
 /// Keys that a continued run may have otherwise than its checkpoint: limits, evaluation,
 /// recording, loading, places, memory.
-const FREE: [&str; 12] = [
+const FREE: [&str; 14] = [
     "train.epochs",
     "train.max_steps",
     "train.early_stopping.",
     "train.device",
+    "train.tf32",
+    "train.cudnn_benchmark",
     "train.threads",
     "checkpoint.",
     "evaluate.",

@@ -8,11 +8,13 @@ use crate::config::tables::Train;
 use crate::loss::{LossInput, LossOutput};
 use crate::optimizer::Optimizer;
 use crate::plan::Plan;
+use crate::profile::timed;
 use crate::torch::autocast;
 use crate::torch::fused;
 use crate::torch::layout;
 use crate::torch::scaler::GradScaler;
 use tch::{Kind, Tensor};
+use tracing::debug_span;
 
 /// What one step measured.
 #[derive(Clone, Debug, Default)]
@@ -139,10 +141,13 @@ impl Stepper {
         lr: f64,
         inputs: &Inputs,
     ) -> Result<StepOutcome> {
-        let forward = self.forward(model, inputs, true)?;
-        self.backward(&forward.output.loss);
-        let Scalars { loss, monitored, correct, embedding_norm, values } = forward.scalars();
-        let (grad_norm, skipped) = self.update(optimizer, lr)?;
+        let device = model.device();
+        let forward = timed(debug_span!("forward"), device, || self.forward(model, inputs, true))?;
+        timed(debug_span!("backward"), device, || self.backward(&forward.output.loss));
+        let Scalars { loss, monitored, correct, embedding_norm, values } =
+            timed(debug_span!("numbers"), device, || forward.scalars());
+        let (grad_norm, skipped) =
+            timed(debug_span!("optimizer"), device, || self.update(optimizer, lr))?;
         model.loss.after_step();
         Ok(StepOutcome { loss, monitored, correct, grad_norm, skipped, embedding_norm, values })
     }

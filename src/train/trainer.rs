@@ -14,6 +14,7 @@ use crate::cli::progress::Counter;
 use crate::data::{Batch, Loader};
 use crate::optimizer::Optimizer;
 use crate::plan::Plan;
+use crate::profile;
 use crate::random::{Stream, derive};
 use crate::record::{EpochRow, Event, Recorder, StepRow};
 use crate::scheduler::Scheduler;
@@ -22,6 +23,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tch::Tensor;
+use tracing::info_span;
 
 /// Everything a run consists of once it is built.
 pub struct Trainer<'a> {
@@ -107,14 +109,17 @@ impl Trainer<'_> {
         }
         let every_steps = self.plan.experiment.checkpoint.every_steps as u64;
         let count = self.train.batches_per_epoch() as u64;
-        let batches = self.train.epoch(epoch as usize, first_batch as usize);
+        let mut batches = self.train.epoch(epoch as usize, first_batch as usize);
         let mut begun = Instant::now();
-        for batch in batches {
-            if self.at_step_limit() {
-                break;
-            }
+        while batches.remaining() > 0 && !self.at_step_limit() {
+            let step = profile::step(self.progress.step + 1);
+            let Some(batch) = batches.next() else { break };
             let batch = batch?;
             self.train_batch(&batch, begun)?;
+            drop(step);
+            if let Some(shares) = profile::told() {
+                self.recorder.notice(shares)?;
+            }
             begun = Instant::now();
             if self.stop.is_set() {
                 return Err(Error::stopped(format!(
@@ -235,6 +240,7 @@ impl Trainer<'_> {
     /// Mean loss and accuracy on the validation images; None where there are none.
     fn validate(&mut self) -> Result<Option<(f64, f64)>> {
         let Some(loader) = &self.validation else { return Ok(None) };
+        let _span = info_span!("validation").entered();
         // A loss that draws at random draws the same after a resume right before the validation.
         tch::manual_seed(
             derive(self.plan.experiment.seed, Stream::Step, 1, self.progress.step) as i64
@@ -323,6 +329,7 @@ impl Trainer<'_> {
     fn save(&mut self) -> Result<()> {
         self.check_weights()?;
         self.count_loading();
+        let _span = info_span!("checkpoint", step = self.progress.step).entered();
         self.recorder.flush()?;
         let begun = Instant::now();
         let snapshot = self.snapshot();
@@ -338,6 +345,7 @@ impl Trainer<'_> {
 
     /// Model, optimizer and state, copied to the CPU.
     pub fn snapshot(&self) -> Snapshot {
+        let _span = info_span!("snapshot").entered();
         let progress = &self.progress;
         let mut rows = self.recorder.rows();
         rows.insert(Evaluation::FILE.to_string(), self.evaluation.rows());
