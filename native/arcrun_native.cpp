@@ -24,6 +24,7 @@
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <torch/headeronly/version.h>
 
 namespace {
@@ -179,6 +180,15 @@ char *arcrun_load_cuda(void) {
     auto path = libtorch_folder() + "libtorch_cuda.so";
     if (!dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL))
       throw std::runtime_error(std::string("libtorch has no CUDA libraries: ") + dlerror());
+  });
+}
+
+char *arcrun_cuda_peak(int32_t index, int64_t *bytes) {
+  return guarded([&] {
+    // The interface is in c10; what is behind it comes with libtorch_cuda.
+    auto *allocator = c10::getDeviceAllocator(c10::kCUDA);
+    auto stats = allocator->getDeviceStats(static_cast<c10::DeviceIndex>(index));
+    *bytes = stats.allocated_bytes[static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE)].peak;
   });
 }
 

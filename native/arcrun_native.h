@@ -196,6 +196,9 @@ char *arcrun_load_cuda(void);
 char *arcrun_cuda_device(int32_t index, char *name, size_t capacity, int32_t *major,
                          int32_t *minor);
 
+/* The most bytes that tensors held on a CUDA device at one time. Only after arcrun_load_cuda. */
+char *arcrun_cuda_peak(int32_t index, int64_t *bytes);
+
 #ifdef __cplusplus
 }
 #endif

@@ -153,6 +153,15 @@ fn a_profile_changes_nothing_and_goes_where_it_is_told() {
 }
 
 #[test]
+fn a_full_disk_costs_the_profile_alone() {
+    let tiny = Tiny::new();
+    let args = ["tiny.toml", "-q", "--run-dir", "run", "--profile=/dev/full"];
+    let ended = tiny.run(&args).exits(0);
+    ended.says(&["warning: the profile /dev/full is not whole: No space left"]);
+    assert_eq!(support::status(&tiny.path("run")), "finished");
+}
+
+#[test]
 fn profiles_that_cannot_be_are_refused_before_anything_is_written() {
     let tiny = Tiny::new();
     tiny.write("more.toml", "base = \"tiny.toml\"\n");

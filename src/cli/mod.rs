@@ -3,7 +3,9 @@
 pub mod align;
 mod args;
 mod bench;
+mod bench_args;
 mod bench_loader;
+mod bench_step;
 mod celeba;
 mod check;
 mod compare;
@@ -125,7 +127,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         Some(Command::Data(DataCommand::Inspect(options))) => inspect::inspect(&options, verbosity),
         Some(Command::Data(DataCommand::Verify(options))) => verify::verify(&options, verbosity),
         Some(Command::Data(DataCommand::Pack(options))) => pack::pack(&options, verbosity),
-        Some(Command::Bench(BenchCommand::Step(options))) => bench::step(&options),
+        Some(Command::Bench(BenchCommand::Step(options))) => bench_step::step(&options),
         Some(Command::Bench(BenchCommand::Loss(options))) => bench::loss(&options),
         Some(Command::Bench(BenchCommand::Topk(options))) => bench::topk(&options),
         Some(Command::Bench(BenchCommand::Loader(options))) => bench_loader::loader(&options),
