@@ -11,10 +11,10 @@ use arcrun::plan::Plan;
 use arcrun::random::{Stream, derive};
 use arcrun::record::Verbosity;
 use arcrun::scheduler::Horizon;
-use arcrun::torch::{determinism, threads};
+use arcrun::torch::threads;
 use arcrun::train::embedder::{Inputs, pixels};
 use arcrun::train::model::Model;
-use arcrun::train::session::prepare;
+use arcrun::train::session::{prepare, set_kernels};
 use arcrun::train::signals::StopFlag;
 use arcrun::train::step::Stepper;
 use arcrun::{Error, Result};
@@ -51,7 +51,7 @@ fn curve(experiment: &Path, steps: usize, folder: &Path, sets: &[String]) -> Res
     if experiment.train.threads > 0 {
         threads::set(experiment.train.threads);
     }
-    determinism::set(experiment.train.deterministic)?;
+    set_kernels(&experiment.train)?;
     let splits = prepare(&plan, Verbosity::Normal, Absent::LeaveOut, &StopFlag::default())?.splits;
     let classes = splits.train.labels.len();
     let options = LoaderOptions {

@@ -24,6 +24,7 @@
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <torch/headeronly/version.h>
 
 namespace {
@@ -147,7 +148,29 @@ char *arcrun_set_deterministic(bool on) {
     // No need to pay for it: nothing here reads memory it has not written.
     context.setDeterministicFillUninitializedMemory(false);
     context.setDeterministicCuDNN(on);
-    context.setBenchmarkCuDNN(!on);
+  });
+}
+
+char *arcrun_set_cudnn_benchmark(bool on) {
+  return guarded([&] { at::globalContext().setBenchmarkCuDNN(on); });
+}
+
+bool arcrun_cudnn_benchmark(void) { return at::globalContext().benchmarkCuDNN(); }
+
+char *arcrun_set_tf32(bool on) {
+  return guarded([&] {
+    auto &context = at::globalContext();
+    // The older setters keep libtorch's two ways to say it (these and setFloat32Precision) in step, where
+    // the newer alone makes the older getters, which some kernels ask, fail.
+    context.setAllowTF32CuBLAS(on);
+    context.setAllowTF32CuDNN(on);
+  });
+}
+
+char *arcrun_tf32(bool *matmul, bool *convolution) {
+  return guarded([&] {
+    *matmul = at::globalContext().allowTF32CuBLAS();
+    *convolution = at::globalContext().allowTF32CuDNN(at::Float32Op::CONV);
   });
 }
 
@@ -157,6 +180,15 @@ char *arcrun_load_cuda(void) {
     auto path = libtorch_folder() + "libtorch_cuda.so";
     if (!dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL))
       throw std::runtime_error(std::string("libtorch has no CUDA libraries: ") + dlerror());
+  });
+}
+
+char *arcrun_cuda_peak(int32_t index, int64_t *bytes) {
+  return guarded([&] {
+    // The interface is in c10; what is behind it comes with libtorch_cuda.
+    auto *allocator = c10::getDeviceAllocator(c10::kCUDA);
+    auto stats = allocator->getDeviceStats(static_cast<c10::DeviceIndex>(index));
+    *bytes = stats.allocated_bytes[static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE)].peak;
   });
 }
 

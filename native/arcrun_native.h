@@ -187,8 +187,16 @@ typedef struct {
  * here on, also where this fails. */
 char *arcrun_checkpointed(arcrun_tensor input, arcrun_segment segment, arcrun_tensor output);
 
-/* Deterministic kernels only (an operation without one fails), and no cuDNN autotuning. */
+/* Deterministic kernels only: an operation without one fails. */
 char *arcrun_set_deterministic(bool on);
+
+/* Whether cuDNN times its algorithms for every new shape and takes the fastest. */
+char *arcrun_set_cudnn_benchmark(bool on);
+bool arcrun_cudnn_benchmark(void);
+
+/* Whether float32 matrix products and convolutions on a GPU round their inputs to TensorFloat-32. */
+char *arcrun_set_tf32(bool on);
+char *arcrun_tf32(bool *matmul, bool *convolution);
 
 /* Opens libtorch_cuda beside libtorch_cpu. Must precede the first call into libtorch that asks for
  * CUDA: libtorch looks for it once. The error says why there is no CUDA. */
@@ -197,6 +205,9 @@ char *arcrun_load_cuda(void);
 /* Name (UTF-8, cut to `capacity`) and compute capability of a visible CUDA device. */
 char *arcrun_cuda_device(int32_t index, char *name, size_t capacity, int32_t *major,
                          int32_t *minor);
+
+/* The most bytes that tensors held on a CUDA device at one time. Only after arcrun_load_cuda. */
+char *arcrun_cuda_peak(int32_t index, int64_t *bytes);
 
 #ifdef __cplusplus
 }

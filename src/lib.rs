@@ -30,6 +30,7 @@ pub mod optimizer;
 mod pickle;
 pub mod plan;
 pub mod plot;
+pub mod profile;
 pub mod random;
 pub mod record;
 pub mod report;

@@ -5,7 +5,7 @@ use crate::config::tables::Amp;
 use crate::config::{Diagnostic, Diagnostics, Experiment, Loaded, Provenance};
 use crate::data::sampler;
 use crate::head::Projection;
-use crate::torch::{autocast, device};
+use crate::torch::{autocast, device, precision};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 use tch::{Device, Kind};
@@ -28,6 +28,27 @@ impl Plan {
     /// # Errors
     /// All conflicts between keys at once, then what the device can't do.
     pub fn new(loaded: Loaded) -> Result<Self> {
+        let plan = Self::without_training(loaded)?;
+        let Plan { device, amp, .. } = plan;
+        let train = &plan.experiment.train;
+        if let Some(kind) = amp {
+            autocast::supported(device, kind).map_err(|e| plan.at("train.amp", e))?;
+        }
+        if train.tf32 {
+            precision::supports_tf32(device).map_err(|e| plan.at("train.tf32", e))?;
+        }
+        if train.cudnn_benchmark {
+            precision::supports_cudnn(device).map_err(|e| plan.at("train.cudnn_benchmark", e))?;
+        }
+        Ok(plan)
+    }
+
+    /// The plan of what does not train, which may go on where the training could not: the formats that
+    /// a GPU computes in are not asked of the device.
+    ///
+    /// # Errors
+    /// All conflicts between keys at once, then a device that is not there.
+    pub fn without_training(loaded: Loaded) -> Result<Self> {
         let Loaded { mut experiment, provenance, file } = loaded;
         let mut wrong = Diagnostics::new(file.display().to_string());
         let mut refuse = |key: &str, message: String| {
@@ -47,23 +68,19 @@ impl Plan {
         }
         wrong.into_result()?;
 
-        let at = |key: &str, error: Error| match error {
-            Error::Input { message, help } => {
-                let message = format!("`{key}`: {message}");
-                in_file(&file, provenance.error(key, message, help.as_deref()))
-            }
-            other => other,
-        };
-        let device = device::select(&experiment.train.device).map_err(|e| at("train.device", e))?;
+        let device = device::select(&experiment.train.device)
+            .map_err(|error| at(&file, &provenance, "train.device", error))?;
         let amp = match experiment.train.amp {
             Amp::Off => None,
             Amp::Bf16 => Some(Kind::BFloat16),
             Amp::Fp16 => Some(Kind::Half),
         };
-        if let Some(kind) = amp {
-            autocast::supported(device, kind).map_err(|e| at("train.amp", e))?;
-        }
         Ok(Plan { experiment, provenance, file, name, device, amp })
+    }
+
+    /// What the device can't do, at the key that asked for it.
+    fn at(&self, key: &str, error: Error) -> Error {
+        at(&self.file, &self.provenance, key, error)
     }
 
     /// A configuration error at `key`.
@@ -120,6 +137,11 @@ pub fn conflicts(experiment: &Experiment) -> Vec<(String, String)> {
     }
     for (key, message) in experiment.optimizer.validate() {
         refuse(&format!("optimizer.{key}"), message);
+    }
+    if experiment.train.cudnn_benchmark && experiment.train.deterministic {
+        let message = "is true, but train.deterministic = true asks for the same bits in every run, which \
+                       the fastest algorithm of the moment does not give: set one of the two to false";
+        refuse("train.cudnn_benchmark", message.to_string());
     }
     let (_, frozen) = experiment.backbone.common();
     let for_good = frozen && experiment.finetune.unfreeze_epoch == 0;
@@ -226,6 +248,17 @@ fn texts(experiment: &Experiment) -> Vec<(&'static str, String)> {
         Some(_) => {}
     }
     wrong
+}
+
+/// An error of the machine, with the key that led to it.
+fn at(file: &Path, provenance: &Provenance, key: &str, error: Error) -> Error {
+    match error {
+        Error::Input { message, help } => {
+            let message = format!("`{key}`: {message}");
+            in_file(file, provenance.error(key, message, help.as_deref()))
+        }
+        other => other,
+    }
 }
 
 fn in_file(file: &Path, diagnostic: Diagnostic) -> Error {

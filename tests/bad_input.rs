@@ -218,6 +218,51 @@ fn a_device_that_is_not_there() {
     );
 }
 
+/// On the CPU, which has none of it; before a run folder is made.
+#[test]
+fn what_the_device_cannot_do() {
+    refused(
+        &["--set", "train.tf32=true"],
+        &[
+            "`train.tf32`: TensorFloat-32 is a number format of NVIDIA GPUs, not of cpu",
+            "help: set train.tf32 = false",
+        ],
+    );
+    refused(
+        &["--set", "train.cudnn_benchmark=true", "--set", "train.deterministic=false"],
+        &[
+            "`train.cudnn_benchmark`: cuDNN is NVIDIA's, and the device is cpu",
+            "help: set train.cudnn_benchmark",
+        ],
+    );
+    refused(
+        &["--set", "train.cudnn_benchmark=true"],
+        &["`train.cudnn_benchmark` is true, but train.deterministic = true asks for the same bits"],
+    );
+}
+
+/// Only a training asks for it: its run can be evaluated where the GPU is not.
+#[test]
+fn a_run_of_a_gpu_is_evaluated_on_the_cpu() {
+    let tiny = Tiny::new();
+    let run = tiny.train("run", &["--set", "train.max_steps=2"]);
+    let config = run.join("config.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    assert!(text.contains("tf32 = false"), "{text}");
+    std::fs::write(&config, text.replace("tf32 = false", "tf32 = true")).unwrap();
+    tiny.run(&["eval", "run"]).exits(0);
+    tiny.run(&[
+        "tiny.toml",
+        "--run-dir",
+        "run",
+        "--continue-train",
+        "latest",
+        "--set",
+        "train.max_steps=3",
+    ])
+    .exits(0);
+}
+
 #[test]
 fn a_batch_larger_than_the_data() {
     refused_with_data(

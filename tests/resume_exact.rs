@@ -44,6 +44,7 @@ fn train(tiny: &Tiny, text: &str, run: &str, sets: &[&str], from: Option<Continu
         verbosity: Verbosity::Quiet,
         sets: Vec::new(),
         time_limit: None,
+        profile: None,
     };
     train::run(&plan, &options, &StopFlag::default()).unwrap();
 }

@@ -1,6 +1,6 @@
 //! Switches of the whole process, alone in theirs: other tests compare bits, which depend on them.
 
-use arcrun::torch::{determinism, threads};
+use arcrun::torch::{determinism, precision, threads};
 use tch::{Device, Kind, Tensor};
 
 /// One test, as two would run at the same time.
@@ -22,4 +22,21 @@ fn switches_of_the_process() {
     assert!(put().unwrap_err().to_string().contains("deterministic"));
     determinism::set(false).unwrap();
     let _ = put().unwrap();
+    assert!(!precision::cudnn_benchmark(), "off is the default");
+
+    for on in [true, false, true] {
+        precision::set_tf32(on).unwrap();
+        assert_eq!(precision::tf32().unwrap(), (on, on));
+        {
+            let _exact = precision::Exact::new().unwrap();
+            assert_eq!(precision::tf32().unwrap(), (false, false));
+        }
+        assert_eq!(precision::tf32().unwrap(), (on, on));
+        precision::set_cudnn_benchmark(on).unwrap();
+        assert_eq!(precision::cudnn_benchmark(), on);
+    }
+    // The CPU computes in float32 all the same.
+    let thirds = Tensor::full([8, 8], 1.0 / 3.0, (Kind::Float, Device::Cpu));
+    let product = thirds.matmul(&thirds.ones_like()).double_value(&[0, 0]);
+    assert!((product - 8.0 / 3.0).abs() < 1e-6, "{product}");
 }

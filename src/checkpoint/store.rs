@@ -70,6 +70,7 @@ impl Store {
     /// # Errors
     /// `Error::Failed` with the reason (no space left, for one); nothing half written remains.
     pub fn save(&self, snapshot: &Snapshot) -> Result<Saved> {
+        let _span = tracing::info_span!("write").entered();
         let folder = self.root.join(SAVED).join(self.next(&snapshot.state)?.to_string());
         let temporary = durable::temporary(&folder);
         let state = write(&temporary, snapshot)

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+pub use super::bench_args::{BenchCommand, BenchLoaderArgs, BenchStepArgs, BenchTopkArgs};
 pub use super::data_args::{AlignArgs, DataCommand, InspectArgs, PackArgs, SynthArgs, VerifyArgs};
 pub use super::model_args::{
     CompareArgs, EmbedArgs, EvalArgs, ExportArgs, ModelArgs, SearchArgs, SubmitArgs,
@@ -64,6 +65,15 @@ pub struct TrainArgs {
     /// learn at all. The same as --set train.overfit_batches=1.
     #[arg(long)]
     pub overfit_one_batch: bool,
+    /// Writes where the time goes, for https://ui.perfetto.dev, to profile.json in the run's folder or
+    /// to --profile=FILE, and prints each part's share of a step.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    #[arg(conflicts_with_all = ["dry_run", "print_config"])]
+    pub profile: Option<Option<PathBuf>>,
+    /// With --profile: steps whose parts are recorded, after three that are not.
+    #[arg(long, value_name = "N", requires = "profile", default_value_t = 50)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub profile_steps: u64,
     /// Does everything up to the first training step.
     #[arg(long)]
     pub dry_run: bool,
@@ -233,96 +243,6 @@ pub struct SyncArgs {
     /// Run folders.
     #[arg(required = true, value_name = "RUN_DIR")]
     pub runs: Vec<PathBuf>,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum BenchCommand {
-    /// Images/s of forward, backward and optimizer.
-    Step(BenchStepArgs),
-    /// Forward and backward of the loss alone on random embeddings, and the memory it takes.
-    Loss(BenchStepArgs),
-    /// Queries/s of the exact search on random embeddings.
-    Topk(BenchTopkArgs),
-    /// Batches of the experiment's training images, without a network: images/s and where the time goes.
-    Loader(BenchLoaderArgs),
-}
-
-#[derive(Debug, Args)]
-pub struct BenchTopkArgs {
-    #[arg(long, default_value_t = 2000)]
-    pub queries: usize,
-    /// Embeddings that are searched.
-    #[arg(long, default_value_t = 100_000)]
-    pub gallery: usize,
-    /// Dimensions of an embedding.
-    #[arg(long, default_value_t = 512)]
-    pub dim: usize,
-    /// Hits per query.
-    #[arg(long, default_value_t = 10)]
-    pub k: usize,
-    #[arg(long, value_enum, default_value_t)]
-    pub metric: MetricArg,
-    /// Searches that are measured, after one that isn't.
-    #[arg(long, default_value_t = 3)]
-    pub repeat: usize,
-    /// 0: as many as the system gives.
-    #[arg(long, default_value_t = 0)]
-    pub threads: usize,
-    /// One line of JSON.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `--metric`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum MetricArg {
-    #[default]
-    Cosine,
-    Euclidean,
-}
-
-impl From<MetricArg> for crate::retrieval::Metric {
-    fn from(metric: MetricArg) -> Self {
-        match metric {
-            MetricArg::Cosine => Self::Cosine,
-            MetricArg::Euclidean => Self::Euclidean,
-        }
-    }
-}
-
-#[derive(Debug, Args)]
-pub struct BenchLoaderArgs {
-    pub experiment: PathBuf,
-    /// Epochs that are measured; one more goes before them.
-    #[arg(long, default_value_t = 3)]
-    pub epochs: usize,
-    /// One line of JSON.
-    #[arg(long)]
-    pub json: bool,
-    #[command(flatten)]
-    pub settings: Settings,
-}
-
-#[derive(Debug, Args)]
-pub struct BenchStepArgs {
-    pub experiment: PathBuf,
-    /// Steps that are measured.
-    #[arg(long, default_value_t = 20)]
-    pub steps: usize,
-    /// Steps before them.
-    #[arg(long, default_value_t = 3)]
-    pub warm_up: usize,
-    /// Classes of the loss; the data set is not opened.
-    #[arg(long, default_value_t = 1000)]
-    pub classes: usize,
-    /// Only images to embeddings, as an evaluation does it: without loss, gradients or optimizer.
-    #[arg(long)]
-    pub forward: bool,
-    /// One line of JSON.
-    #[arg(long)]
-    pub json: bool,
-    #[command(flatten)]
-    pub settings: Settings,
 }
 
 /// Where `--continue-train` starts.

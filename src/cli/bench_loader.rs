@@ -1,7 +1,7 @@
 //! `run bench loader`: batches of the training images, without a network.
 
 use super::args::BenchLoaderArgs;
-use super::bench::{median, memory};
+use super::bench::{median, resident};
 use super::{request, say};
 use crate::config::{Loaded, load};
 use crate::data::{self, Stages};
@@ -18,12 +18,12 @@ pub fn loader(args: &BenchLoaderArgs) -> Result<()> {
         return Err(Error::input("--epochs is from 1 to 1,000,000"));
     }
     let loaded: Loaded = load(&request(experiment, settings))?;
-    let plan = Plan::new(loaded)?;
+    let plan = Plan::without_training(loaded)?;
     let experiment = &plan.experiment;
-    let before = memory("VmRSS");
+    let before = resident("VmRSS");
     let splits =
         data::open(&experiment.data, &experiment.paths.datasets, experiment.seed, &|_, _| true)?;
-    let listed = memory("VmRSS");
+    let listed = resident("VmRSS");
     let count = splits.train.len();
     let loader = train_loader(&plan, splits.train, splits.on_corrupt)?;
     let (mut speeds, mut stages, mut total) = (Vec::new(), Stages::default(), 0.0);
@@ -45,7 +45,7 @@ pub fn loader(args: &BenchLoaderArgs) -> Result<()> {
     let workers = crate::train::session::workers(&plan);
     let skipped = loader.skipped().len();
     let bytes = before.zip(listed).map(|(before, listed)| 1e6 * (listed - before) / count as f64);
-    let peak = memory("VmHWM");
+    let peak = resident("VmHWM");
     let share = |seconds: f64| seconds / stages.busy().max(1e-12);
     if *json {
         let mut object = serde_json::json!({

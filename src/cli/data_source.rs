@@ -57,7 +57,7 @@ impl Source {
         match self {
             Source::Experiment => {
                 let loaded: Loaded = load(&request(path, &settings))?;
-                Plan::new(loaded)
+                Plan::without_training(loaded)
             }
             Source::Run(_) => plan_of(path, &settings.sets()),
             Source::Pack => stand_in("pack", "file", path, &settings),
@@ -84,7 +84,7 @@ fn stand_in(kind: &str, key: &str, path: &Path, settings: &Settings) -> Result<P
     let text = toml::to_string(&file).expect("plain values");
     // The text stands beside the data; its name is what errors say.
     let request = Request { sets: settings.sets(), ..Request::new(path) };
-    Plan::new(load_text(&request, &text, DEFAULTS)?)
+    Plan::without_training(load_text(&request, &text, DEFAULTS)?)
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {

@@ -37,7 +37,7 @@ pub fn eval(args: &EvalArgs, verbosity: Verbosity) -> Result<()> {
         return Err(Error::input(format!("--checkpoint {which} needs a run folder, not a file")));
     }
     let loaded: Loaded = load(&request(target, settings))?;
-    let plan = Plan::new(loaded)?;
+    let plan = Plan::without_training(loaded)?;
     let stop = StopFlag::listen()?;
     let evaluation = sets_of(&plan, verbosity, &stop)?;
     // Embeddings don't depend on the classes.

@@ -3,7 +3,9 @@
 pub mod align;
 mod args;
 mod bench;
+mod bench_args;
 mod bench_loader;
+mod bench_step;
 mod celeba;
 mod check;
 mod compare;
@@ -34,6 +36,7 @@ mod weights;
 
 use crate::config::{Experiment, Field, Loaded, Request, families, load};
 use crate::plan::Plan;
+use crate::profile;
 use crate::record::Verbosity;
 use crate::train::signals::StopFlag;
 use crate::train::{self, Continue};
@@ -124,7 +127,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         Some(Command::Data(DataCommand::Inspect(options))) => inspect::inspect(&options, verbosity),
         Some(Command::Data(DataCommand::Verify(options))) => verify::verify(&options, verbosity),
         Some(Command::Data(DataCommand::Pack(options))) => pack::pack(&options, verbosity),
-        Some(Command::Bench(BenchCommand::Step(options))) => bench::step(&options),
+        Some(Command::Bench(BenchCommand::Step(options))) => bench_step::step(&options),
         Some(Command::Bench(BenchCommand::Loss(options))) => bench::loss(&options),
         Some(Command::Bench(BenchCommand::Topk(options))) => bench::topk(&options),
         Some(Command::Bench(BenchCommand::Loader(options))) => bench_loader::loader(&options),
@@ -177,6 +180,10 @@ fn train(args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
     if files.len() > 1 && args.run_dir.is_some() {
         return Err(Error::input("--run-dir names one folder, but there are several experiments"));
     }
+    if files.len() > 1 && args.profile.is_some() {
+        let message = "--profile is of one run, but there are several experiments";
+        return Err(Error::input(message).help("profile them one by one"));
+    }
     let settings = args.settings();
     let loaded: Vec<Loaded> = all(&files, |file| load(&request(file, &settings)))?;
     if args.print_config {
@@ -199,6 +206,10 @@ fn train(args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
         }),
         run_dir: args.run_dir.clone(),
         verbosity,
+        profile: args
+            .profile
+            .clone()
+            .map(|file| profile::Options { file, steps: args.profile_steps }),
         sets: settings.sets(),
         time_limit: train::TimeLimit::resolve(args.time_limit.as_deref())?,
     };

@@ -46,7 +46,7 @@ pub fn plot(
         set: settings.set.clone(),
     };
     let loaded: Loaded = load(&request(experiment, &settings))?;
-    let plan = Plan::new(loaded)?;
+    let plan = Plan::without_training(loaded)?;
     let steps_per_epoch = match steps_per_epoch {
         Some(steps) => steps,
         None => count_steps(&plan, verbosity)?,

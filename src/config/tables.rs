@@ -95,6 +95,11 @@ crate::config_struct! {
         pub threads: usize = 0, at_most(1024);
         /// The same seed gives the same bits, at some cost on a GPU.
         pub deterministic: bool = true;
+        /// Whether float32 matrix products and convolutions on a GPU round their inputs to TensorFloat-32:
+        /// faster, 10 bits of mantissa instead of 23.
+        pub tf32: bool = false;
+        /// Whether cuDNN times its algorithms and takes the fastest, with `deterministic = false`.
+        pub cudnn_benchmark: bool = false;
         /// Store images as N, H, W, C in memory.
         pub channels_last: bool = false;
         /// Largest L2 norm of all gradients together; 0 is off.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rand_chacha::ChaCha8Rng;
+use tracing::debug_span;
 
 use super::Dataset;
 use super::augmentation::{Augmentation, Draw};
@@ -190,7 +191,9 @@ impl Iterator for EpochIter {
 
     fn next(&mut self) -> Option<Self::Item> {
         let begun = Instant::now();
+        let waiting = debug_span!("wait").entered();
         let batch = self.pipeline.take();
+        drop(waiting);
         let wait = begun.elapsed().as_secs_f64();
         self.source.stages.add(&Stages { wait, ..Stages::default() });
         let batch = batch?;
@@ -201,7 +204,14 @@ impl Iterator for EpochIter {
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (0, Some(self.pipeline.remaining()))
+        (0, Some(self.remaining()))
+    }
+}
+
+impl EpochIter {
+    /// Batches that are still to come.
+    pub fn remaining(&self) -> usize {
+        self.pipeline.remaining()
     }
 }
 
@@ -244,7 +254,9 @@ impl Work for EpochWork {
         renderer: &mut Renderer,
         stopped: &dyn Fn() -> bool,
     ) -> Result<Batch> {
+        let _span = debug_span!("batch", batch = number).entered();
         let begun = Instant::now();
+        let collating = debug_span!("collate").entered();
         let Preprocess { height, width, .. } = self.source.preprocess;
         let LoaderOptions { batch_size, shard, .. } = self.source.options;
         let size = batch_size * shard.ranks;
@@ -252,6 +264,7 @@ impl Work for EpochWork {
         let wanted = shard.part(&self.order[first..self.order.len().min(first + size)]);
         let mut images = vec![0; wanted.len() * 3 * height * width];
         let mut indices = Vec::with_capacity(wanted.len());
+        drop(collating);
         for (pick, out) in wanted.iter().zip(images.chunks_exact_mut(3 * height * width)) {
             if stopped() {
                 break;
@@ -262,6 +275,7 @@ impl Work for EpochWork {
             let index = self.source.sample(self.epoch, *pick, &in_batch, renderer, out)?;
             indices.push(index);
         }
+        let _collating = debug_span!("collate").entered();
         let labels = indices.iter().map(|i| self.source.dataset.items[*i].label).collect();
         let mut stages = renderer.take_stages();
         stages.collate = (begun.elapsed().as_secs_f64() - stages.busy()).max(0.0);

@@ -68,9 +68,11 @@ impl<T: Send + 'static> Pipeline<T> {
         });
         let work = Arc::new(work);
         let threads = (0..threads.min(numbers.len()))
-            .map(|_| {
+            .map(|number| {
                 let (work, shared) = (Arc::clone(&work), Arc::clone(&shared));
-                thread::spawn(move || shared.work(&*work))
+                let thread = thread::Builder::new().name(format!("loader-{}", number + 1));
+                let thread = thread.spawn(move || shared.work(&*work));
+                thread.expect("the system has a thread to give")
             })
             .collect();
         Self { shared, threads, end: numbers.end }

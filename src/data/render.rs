@@ -5,6 +5,7 @@ use super::decode::{self, Fault, Rgb, View};
 use super::preprocess::{Preprocess, Scaler};
 use super::{Image, Stages, Stored};
 use std::time::Instant;
+use tracing::debug_span;
 
 /// One thread's buffers; nothing is allocated per image once they have grown.
 #[derive(Default)]
@@ -29,6 +30,7 @@ impl Renderer {
         let Self { file, decoded, scaler, scratch, stages } = self;
         let scaled = scale(image, to, draw, file, decoded, scaler, stages)?;
         let begun = Instant::now();
+        let _span = debug_span!("augment").entered();
         draw.apply(scaled, to.height, to.width, scratch, out);
         stages.augment += begun.elapsed().as_secs_f64();
         Ok(())
@@ -61,9 +63,12 @@ fn scale<'a>(
     stages: &mut Stages,
 ) -> Result<&'a [u8], Fault> {
     let begun = Instant::now();
+    let reading = debug_span!("read").entered();
     let stored = image.read(file)?;
+    drop(reading);
     let read = begun.elapsed().as_secs_f64();
     stages.read += read;
+    let _decoding = debug_span!("decode").entered();
     let source = match stored {
         Stored::Encoded(bytes) => {
             // A random part of the image needs more pixels than the whole.

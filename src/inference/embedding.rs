@@ -4,6 +4,7 @@
 
 use crate::data::pipeline::{Pipeline, Work};
 use crate::data::{Draw, Fault, Image, OnCorrupt, Preprocess, Renderer};
+use crate::torch::precision::Exact;
 use crate::train::model::Model as Network;
 use crate::{Error, Result};
 use std::sync::Arc;
@@ -68,6 +69,7 @@ pub fn embed(
     options: Options,
     progress: &dyn Fn(usize, usize) -> bool,
 ) -> Result<Embeddings> {
+    let _exact = Exact::new()?;
     let dim = network.dim() as usize;
     let Options { batch_size, workers, prefetch, mirror, on_corrupt } = options;
     let size = batch_size.max(1);

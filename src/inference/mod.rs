@@ -169,7 +169,7 @@ pub fn plan_of(run: &Path, settings: &[String]) -> Result<Plan> {
     }
     let text = read_file(&file)?;
     let request = Request { file, sets: settings.to_vec(), environment: Vec::new() };
-    Plan::new(load_text(&request, &text, DEFAULTS)?)
+    Plan::without_training(load_text(&request, &text, DEFAULTS)?)
 }
 
 /// Scores and thresholds of a run hold for embeddings under the run's own settings.

@@ -1,7 +1,7 @@
 //! A weighted sum of losses on one embedding: hybrid training, such as a margin softmax beside a
 //! triplet loss, or beside CLIP's.
 
-use super::{Loss, LossConfig, LossInput, LossOutput, LossPart, Needs};
+use super::{Loss, LossConfig, LossInput, LossOutput, LossPart, Needs, widen};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use tch::{Tensor, nn};
@@ -95,12 +95,15 @@ impl LossPart for Sum {
 
 impl Loss for Built {
     fn forward(&mut self, input: &LossInput<'_>) -> Result<LossOutput> {
+        // Once for all: their gradients are then added in float32 too.
+        let (embedding, text) = (widen(input.embedding), input.text.map(widen));
+        let input = LossInput { embedding: &embedding, text: text.as_ref(), ..*input };
         let mut sum: Option<LossOutput> = None;
         let mut correct_of_classes = false;
         let mut values = Vec::new();
-        let mut monitored = 0.0 * input.embedding.detach().sum(input.embedding.kind());
+        let mut monitored = Tensor::zeros([], (embedding.kind(), embedding.device()));
         for Term { name: _, weight, classes, loss } in &mut self.parts {
-            let output = loss.forward(input)?;
+            let output = loss.forward(&input)?;
             let plain = output.loss.detach();
             monitored += output.monitored.as_ref().unwrap_or(&plain) * *weight;
             values.push(plain);

@@ -37,6 +37,7 @@ pub use tensorboard::TensorBoard;
 
 use crate::Result;
 use std::collections::BTreeMap;
+use tracing::{Span, debug_span, info_span};
 
 /// Someone who is told what happens. Opened before the first step.
 pub trait Sink: Send {
@@ -66,7 +67,8 @@ pub trait Sink: Send {
 /// Hands every event to every sink.
 #[derive(Default)]
 pub struct Recorder {
-    sinks: Vec<Box<dyn Sink>>,
+    /// With their names in a profile.
+    sinks: Vec<(&'static str, Box<dyn Sink>)>,
 }
 
 impl Recorder {
@@ -75,8 +77,9 @@ impl Recorder {
     }
 
     #[must_use]
-    pub fn with(mut self, sink: impl Sink + 'static) -> Self {
-        self.sinks.push(Box::new(sink));
+    pub fn with<S: Sink + 'static>(mut self, sink: S) -> Self {
+        let path = std::any::type_name::<S>();
+        self.sinks.push((path.rsplit("::").next().unwrap_or(path), Box::new(sink)));
         self
     }
 
@@ -85,14 +88,14 @@ impl Recorder {
     /// # Errors
     /// The first sink's that failed.
     pub fn emit(&mut self, event: &Event) -> Result<()> {
-        let told = self.each(|sink| sink.on(event));
+        let told = self.tell(event);
         told.and(self.pass_on())
     }
 
     /// Tells every sink what the sinks themselves have to say.
     fn pass_on(&mut self) -> Result<()> {
-        let heard: Vec<Event> = self.sinks.iter_mut().flat_map(|sink| sink.heard()).collect();
-        heard.iter().map(|event| self.each(|sink| sink.on(event))).fold(Ok(()), Result::and)
+        let heard: Vec<Event> = self.sinks.iter_mut().flat_map(|(_, sink)| sink.heard()).collect();
+        heard.iter().map(|event| self.tell(event)).fold(Ok(()), Result::and)
     }
 
     pub fn notice(&mut self, text: impl Into<String>) -> Result<()> {
@@ -104,21 +107,37 @@ impl Recorder {
     }
 
     pub fn flush(&mut self) -> Result<()> {
-        self.each(|sink| sink.flush())
+        self.each(|name| info_span!("sink", name), |sink| sink.flush())
     }
 
     /// Rows in each file: the positions that a checkpoint carries.
     pub fn rows(&self) -> BTreeMap<String, u64> {
-        self.sinks.iter().flat_map(|sink| sink.rows()).collect()
+        self.sinks.iter().flat_map(|(_, sink)| sink.rows()).collect()
     }
 
     pub fn close(mut self) -> Result<()> {
-        let closed = self.each(|sink| sink.close());
+        let closed = self.each(|name| info_span!("sink", name), |sink| sink.close());
         closed.and(self.pass_on())
     }
 
-    fn each(&mut self, tell: impl FnMut(&mut Box<dyn Sink>) -> Result<()>) -> Result<()> {
-        self.sinks.iter_mut().map(tell).fold(Ok(()), Result::and)
+    fn tell(&mut self, event: &Event) -> Result<()> {
+        let span = |name| match event {
+            // In a profile it is a part of the step.
+            Event::Step(_) => debug_span!("sink", name),
+            _ => info_span!("sink", name),
+        };
+        self.each(span, |sink| sink.on(event))
+    }
+
+    fn each(
+        &mut self,
+        span: impl Fn(&'static str) -> Span,
+        mut tell: impl FnMut(&mut dyn Sink) -> Result<()>,
+    ) -> Result<()> {
+        let each = |(name, sink): &mut (&'static str, Box<dyn Sink>)| {
+            span(name).in_scope(|| tell(sink.as_mut()))
+        };
+        self.sinks.iter_mut().map(each).fold(Ok(()), Result::and)
     }
 }
 

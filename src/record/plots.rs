@@ -62,6 +62,7 @@ impl Plots {
         let thread = std::thread::Builder::new().name("plots".into());
         let drawing = move || {
             let begun = Instant::now();
+            let _span = tracing::info_span!("pictures").entered();
             (draw(&run), begun.elapsed())
         };
         match thread.spawn(drawing) {

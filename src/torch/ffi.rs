@@ -185,7 +185,12 @@ unsafe extern "C" {
         output: *mut C_tensor,
     ) -> *mut c_char;
     pub(super) fn arcrun_set_deterministic(on: bool) -> *mut c_char;
+    pub(super) fn arcrun_set_cudnn_benchmark(on: bool) -> *mut c_char;
+    pub(super) fn arcrun_cudnn_benchmark() -> bool;
+    pub(super) fn arcrun_set_tf32(on: bool) -> *mut c_char;
+    pub(super) fn arcrun_tf32(matmul: *mut bool, convolution: *mut bool) -> *mut c_char;
     pub(super) fn arcrun_load_cuda() -> *mut c_char;
+    pub(super) fn arcrun_cuda_peak(index: i32, bytes: *mut i64) -> *mut c_char;
     pub(super) fn arcrun_cuda_device(
         index: i32,
         name: *mut c_char,

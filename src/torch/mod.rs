@@ -15,6 +15,7 @@ pub mod layout;
 pub mod margin_softmax;
 pub mod memory;
 pub mod nonfinite;
+pub mod precision;
 pub mod scaler;
 pub mod threads;
 pub mod vector;

@@ -2,7 +2,9 @@
 
 use super::model::Model;
 use crate::data::{Batch, Dataset};
+use crate::profile::Stage;
 use tch::{Device, Tensor};
+use tracing::debug_span;
 
 /// What a step is given, on the model's device.
 #[derive(Debug)]
@@ -24,6 +26,7 @@ impl Inputs {
     /// A batch of a loader over `set`.
     pub fn of(batch: &Batch, set: &Dataset, model: &Model) -> Inputs {
         let device = model.device();
+        let _stage = Stage::new(debug_span!("copy"), device);
         let captions: Vec<&str> = match set.captions.is_empty() {
             true => Vec::new(),
             false => batch.indices.iter().map(|index| set.captions[*index].as_str()).collect(),

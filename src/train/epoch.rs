@@ -5,11 +5,13 @@ use super::step::{StepOutcome, Window};
 use super::trainer::Trainer;
 use crate::config::tables::OnNonFinite;
 use crate::data::{Batch, EpochIter};
+use crate::profile::{self, timed};
 use crate::random::{Stream, derive};
 use crate::record::{Event, StepRow};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::time::Instant;
+use tracing::debug_span;
 
 /// What became of a window.
 struct Done {
@@ -40,7 +42,12 @@ impl Trainer<'_> {
         let every_steps = self.plan.experiment.checkpoint.every_steps as u64;
         let mut batches = self.train.epoch(epoch as usize, first_batch as usize);
         while self.progress.batch < count && !self.at_limit() {
+            let step = profile::step(self.progress.step + 1);
             self.train_step(&mut batches)?;
+            drop(step);
+            if let Some(shares) = profile::told() {
+                self.recorder.notice(shares)?;
+            }
             self.hear_of_checkpoint()?;
             if self.stop.is_set() {
                 return Err(Error::stopped(format!(
@@ -123,7 +130,9 @@ impl Trainer<'_> {
         };
         let factor = if most == 1 { 1.0 } else { full / window.samples as f64 };
         let (grad_norm, skipped) = match window.is_finite() {
-            true => self.stepper.update(self.optimizer.as_mut(), lr, factor)?,
+            true => timed(debug_span!("optimizer"), self.model.device(), || {
+                self.stepper.update(self.optimizer.as_mut(), lr, factor)
+            })?,
             false => (f64::NAN, false),
         };
         if grad_norm.is_finite() || skipped {

@@ -11,6 +11,7 @@ use crate::inference::{self, embedding};
 use crate::record::{Event, Recorder};
 use crate::{Error, Result};
 use std::path::PathBuf;
+use tracing::info_span;
 
 /// The prepared sets, and the CSV file that their scores go to.
 #[derive(Debug)]
@@ -65,6 +66,7 @@ impl Evaluation {
         epoch: u64,
         stop: &StopFlag,
     ) -> Result<Vec<Scored>> {
+        let _span = info_span!("evaluation", checkpoint).entered();
         let flip = self.config.flip;
         let options = inference::Options {
             batch_size: self.config.eval_batch_size,

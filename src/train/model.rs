@@ -12,6 +12,7 @@ use crate::optimizer::groups::{Grouped, Misfit};
 use crate::plan::Plan;
 use crate::random::{Stream, derive};
 use crate::text::{TextTower, tokenizer};
+use crate::torch::precision::Exact;
 use crate::{Error, Result};
 use std::collections::{BTreeMap, HashSet};
 use tch::{Device, Kind, Tensor, nn};
@@ -207,6 +208,7 @@ impl Model {
     /// # Errors
     /// A model without a text tower.
     pub fn embed_captions<T: AsRef<str>>(&self, captions: &[T]) -> Result<Vec<f32>> {
+        let _exact = Exact::new()?;
         let mut rows = Vec::with_capacity(captions.len() * self.dim as usize);
         for batch in captions.chunks(CAPTIONS) {
             let embedding = tch::no_grad(|| self.embed_tokens(&self.tokens(batch)?, false));

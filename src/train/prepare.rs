@@ -6,11 +6,12 @@ use super::signals::StopFlag;
 use crate::Result;
 use crate::checkpoint::Snapshot;
 use crate::cli::progress::Counter;
+use crate::config::tables::Train;
 use crate::data::{self, Splits};
 use crate::evaluate::{self, Absent};
 use crate::plan::Plan;
 use crate::record::Verbosity;
-use crate::torch::{determinism, threads};
+use crate::torch::{determinism, precision, threads};
 use crate::wandb::{Environment, Mode, Settings};
 
 /// Where the run is logged; None: W&B is switched off.
@@ -23,7 +24,7 @@ pub fn wandb_settings(plan: &Plan) -> Result<Option<Settings>> {
     Ok((settings.mode != Mode::Disabled).then_some(settings))
 }
 
-/// Threads and determinism, before the first tensor. A continued run keeps its thread count: the
+/// Threads and kernels, before the first tensor. A continued run keeps its thread count: the
 /// same bits need the same number.
 pub fn set_up_torch(plan: &Plan, snapshot: Option<&Snapshot>) -> Result<()> {
     let wanted = plan.experiment.train.threads;
@@ -32,7 +33,14 @@ pub fn set_up_torch(plan: &Plan, snapshot: Option<&Snapshot>) -> Result<()> {
         (0, None) => {}
         (wanted, _) => threads::set(wanted),
     }
-    determinism::set(plan.experiment.train.deterministic)
+    set_kernels(&plan.experiment.train)
+}
+
+/// Which kernels libtorch may choose: deterministic ones, TensorFloat-32, cuDNN's fastest.
+pub fn set_kernels(train: &Train) -> Result<()> {
+    determinism::set(train.deterministic)?;
+    precision::set_tf32(train.tf32)?;
+    precision::set_cudnn_benchmark(train.cudnn_benchmark)
 }
 
 /// Opens the data and the evaluation sets.

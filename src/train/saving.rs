@@ -13,6 +13,7 @@ use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
+use tracing::info_span;
 
 /// Writes the checkpoints of a run.
 #[derive(Debug)]
@@ -176,6 +177,7 @@ impl Trainer<'_> {
     pub(super) fn save(&mut self, weights: bool) -> Result<()> {
         self.check_weights()?;
         self.count_loading();
+        let _span = info_span!("checkpoint", step = self.progress.step).entered();
         self.wait_for_checkpoint()?;
         self.recorder.flush()?;
         let begun = Instant::now();

@@ -7,7 +7,7 @@ use super::evaluation::Evaluation;
 use super::finetune::Finetune;
 use super::model::Model;
 pub use super::prepare::{
-    open_splits, prepare, prepare_evaluation, set_up_torch, wandb_settings, workers,
+    open_splits, prepare, prepare_evaluation, set_kernels, set_up_torch, wandb_settings, workers,
 };
 use super::pretrained;
 use super::signals::StopFlag;
@@ -21,6 +21,7 @@ use crate::config::tables::OnNonFinite;
 use crate::data::{Dataset, Splits, Stages};
 use crate::evaluate::{Absent, eval_csv, scores_csv};
 use crate::plan::Plan;
+use crate::profile;
 use crate::record::feed::FeedSink;
 use crate::record::{
     Columns, Console, CrashNote, CsvSink, Event, LogFile, Plots, Recorder, RunDir, RunInfo, Status,
@@ -39,6 +40,8 @@ pub struct Options {
     pub continue_train: Option<Continue>,
     pub run_dir: Option<PathBuf>,
     pub verbosity: Verbosity,
+    /// Where the time goes is to be recorded.
+    pub profile: Option<profile::Options>,
     /// `KEY=VALUE` of every override, for the command that continues the run.
     pub sets: Vec<String>,
     /// When the process must have ended, whatever the experiment says.
@@ -64,6 +67,8 @@ pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
         println!("{} is finished: nothing to continue", run.display());
         return Ok(run.clone());
     }
+    let named = options.profile.as_ref().and_then(|profile| profile.file.as_deref());
+    let trace = named.map(profile::create).transpose()?;
     let (_, frozen) = plan.experiment.backbone.common();
     if start.snapshot().is_none() {
         pretrained::present(&plan.experiment, options.verbosity == Verbosity::Quiet, stop)?;
@@ -91,7 +96,10 @@ pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
         model.grouped(plan)?;
     }
     let opening = Opening { plan, options, prepared: &prepared, stop, wandb };
-    let session = Session::open(opening, start)?;
+    let mut session = Session::open(opening, start)?;
+    if let Some(profile) = &options.profile {
+        session.profile(profile, trace)?;
+    }
     session.train(plan, prepared, labels, stop, options)
 }
 
@@ -276,6 +284,18 @@ impl Session {
         Ok((recorder, store))
     }
 
+    /// Starts the profile in `trace`, else in the run folder's own file.
+    fn profile(&mut self, options: &profile::Options, trace: Option<profile::Trace>) -> Result<()> {
+        let own = || profile::create(&self.run.path().join(profile::FILE));
+        let started =
+            trace.map_or_else(own, Ok).and_then(|trace| profile::start(trace, options.steps));
+        if let Err(error) = &started {
+            self.info.end(Status::Failed, Some(error.to_string()));
+            self.info.write(self.run.path())?;
+        }
+        started
+    }
+
     fn train(
         self,
         plan: &Plan,
@@ -301,6 +321,7 @@ impl Session {
             .map(|limit| Watchman::set(limit, stop.clone(), trainer.reserve.clone()));
         let result = trainer.run();
         drop(watchman);
+        let profiled = profile::summary().map_or(Ok(()), |text| trainer.recorder.notice(text));
         let (status, note) = match &result {
             Ok(()) => (Status::Finished, None),
             Err(error @ Error::Stopped { .. }) => (Status::Stopped, Some(error.to_string())),
@@ -326,6 +347,10 @@ impl Session {
         let told = trainer.recorder.emit(&ended);
         let written = info.write(&path);
         let closed = trainer.recorder.close();
+        if let Err(error) = profile::end() {
+            // It takes nothing from the run.
+            crate::tell!("warning: {error}");
+        }
         result.map_err(|error| match error {
             Error::Stopped { message, .. } => Error::Stopped { message, help: None }.help(format!(
                 "continue with: run {} --run-dir {} --continue-train latest{}",
@@ -335,7 +360,7 @@ impl Session {
             )),
             other => other,
         })?;
-        told.and(written).and(closed)?;
+        profiled.and(told).and(written).and(closed)?;
         Ok(path)
     }
 }

@@ -227,7 +227,7 @@ fn nothing(plan: &Plan, run_dir: Option<&Path>) -> Error {
 
 /// Keys that a continued run may have otherwise than its checkpoint: limits, evaluation,
 /// recording, loading, places, memory.
-const FREE: [&str; 16] = [
+const FREE: [&str; 18] = [
     "train.epochs",
     "train.max_steps",
     "train.max_time",
@@ -236,6 +236,8 @@ const FREE: [&str; 16] = [
     "train.stop_signals",
     "train.early_stopping.",
     "train.device",
+    "train.tf32",
+    "train.cudnn_benchmark",
     "train.threads",
     "checkpoint.",
     "evaluate.",

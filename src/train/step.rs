@@ -8,11 +8,13 @@ use crate::config::tables::Train;
 use crate::loss::{LossInput, LossOutput};
 use crate::optimizer::Optimizer;
 use crate::plan::Plan;
+use crate::profile::timed;
 use crate::torch::autocast;
 use crate::torch::fused;
 use crate::torch::layout;
 use crate::torch::scaler::GradScaler;
 use tch::{Kind, Tensor};
+use tracing::debug_span;
 
 /// What one step measured.
 #[derive(Clone, Debug, Default)]
@@ -192,7 +194,8 @@ impl Stepper {
     ) -> Result<StepOutcome> {
         let mut window = Window::default();
         self.accumulate(model, inputs, 1.0, &mut window)?;
-        let (grad_norm, skipped) = self.update(optimizer, lr, 1.0)?;
+        let (grad_norm, skipped) =
+            timed(debug_span!("optimizer"), model.device(), || self.update(optimizer, lr, 1.0))?;
         model.loss.after_step();
         Ok(window.outcome(grad_norm, skipped))
     }
@@ -209,12 +212,14 @@ impl Stepper {
         share: f64,
         window: &mut Window,
     ) -> Result<()> {
-        let forward = self.forward(model, inputs, true)?;
-        match share {
+        let device = model.device();
+        let forward = timed(debug_span!("forward"), device, || self.forward(model, inputs, true))?;
+        timed(debug_span!("backward"), device, || match share {
             1.0 => self.backward(&forward.output.loss),
             share => self.backward(&(&forward.output.loss * share)),
-        }
-        window.add(forward.scalars(), inputs.labels.size()[0] as u64);
+        });
+        let scalars = timed(debug_span!("numbers"), device, || forward.scalars());
+        window.add(scalars, inputs.labels.size()[0] as u64);
         Ok(())
     }
 

@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tch::Tensor;
+use tracing::info_span;
 
 /// Everything a run consists of once it is built.
 pub struct Trainer<'a> {
@@ -273,6 +274,7 @@ impl Trainer<'_> {
 
     /// Model, optimizer and state, copied to the CPU.
     pub fn snapshot(&self) -> Snapshot {
+        let _span = info_span!("snapshot").entered();
         let progress = &self.progress;
         let mut rows = self.recorder.rows();
         rows.insert(Evaluation::FILE.to_string(), self.evaluation.rows());

@@ -7,11 +7,13 @@ use super::trainer::{Trainer, on_cpu};
 use crate::cli::progress::Counter;
 use crate::random::{Stream, derive};
 use crate::{Error, Result};
+use tracing::info_span;
 
 impl Trainer<'_> {
     /// Mean loss and accuracy on the validation images; None where there are none.
     pub(super) fn validate(&mut self) -> Result<Option<(f64, f64)>> {
         let Some(loader) = &self.validation else { return Ok(None) };
+        let _span = info_span!("validation").entered();
         // A loss that draws at random draws the same after a resume right before the validation.
         tch::manual_seed(
             derive(self.plan.experiment.seed, Stream::Step, 1, self.progress.step) as i64
