@@ -13,6 +13,7 @@ pub mod gradient;
 pub mod layout;
 pub mod margin_softmax;
 pub mod memory;
+pub mod rows;
 pub mod scaler;
 pub mod threads;
 pub mod vector;

@@ -145,6 +145,10 @@ impl Trainer<'_> {
         }
         let (samples, seconds) = (batch.len() as u64, begun.elapsed().as_secs_f64());
         self.progress.add_batch(&outcome, samples, seconds);
+        self.count_loading();
+        let partial = &self.progress.partial;
+        let waited = partial.loading.get("loader_wait").copied().unwrap_or(0.0);
+        let wait = waited / partial.seconds.max(1e-9);
         self.recorder.emit(&Event::Step(StepRow {
             step: self.progress.step,
             epoch: self.progress.epoch + 1,
@@ -154,6 +158,7 @@ impl Trainer<'_> {
             accuracy: Some(outcome.correct as f64 / samples as f64),
             grad_norm: Some(outcome.grad_norm),
             extras: self.extras(&outcome),
+            wait,
         }))?;
         match self.progress.step {
             1 => self.show_batch(batch),
