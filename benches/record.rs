@@ -26,6 +26,7 @@ fn row(step: u64) -> Event {
         accuracy: Some(0.25),
         grad_norm: Some(1.0 / (step + 1) as f64),
         extras: extras.iter().map(|name| (name.to_string(), 1.0 / (step + 2) as f64)).collect(),
+        wait: 0.0,
     })
 }
 

@@ -53,6 +53,16 @@ fn other_trainers_spellings_become_settings() {
 }
 
 #[test]
+fn a_commands_own_options_are_no_settings() {
+    let cli = parse("run bench loader a.toml --epochs 7 --batch-size 32").unwrap();
+    let Some(Command::Bench(BenchCommand::Loader(args))) = cli.command else {
+        panic!("another command")
+    };
+    assert_eq!(args.epochs, 7);
+    assert_eq!(args.settings.sets(), ["train.batch_size=32"]);
+}
+
+#[test]
 fn commands() {
     let cli = parse("run data synth out --seed 4").unwrap();
     let Some(Command::Data(DataCommand::Synth(args))) = cli.command else { panic!() };

@@ -1,6 +1,6 @@
 //! `run data inspect`: what data holds.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::args::InspectArgs;
@@ -24,9 +24,8 @@ pub fn inspect(args: &InspectArgs, verbosity: Verbosity) -> Result<()> {
     let source = Source::of(path)?;
     let plan = source.plan(path, settings)?;
     let splits = open(&source, &plan, verbosity, &stop)?;
-    if let Some(folder) = output {
-        std::fs::create_dir_all(folder).map_err(|e| Error::io("make", folder, e).into_input())?;
-    }
+    // Before the work, which may take an hour; gone again if nothing comes of it.
+    let _made = output.as_deref().map(Made::at).transpose()?;
     let depth = if *decode { Depth::Decode } else { Depth::Header };
     let counter = Counter::new("looking at images", verbosity == Verbosity::Quiet);
     let report = inspect::inspect(&splits, depth, &|done, total| {
@@ -44,6 +43,29 @@ pub fn inspect(args: &InspectArgs, verbosity: Verbosity) -> Result<()> {
     }
     let files: String = files.iter().map(|line| format!("  {line}\n")).collect();
     say(&format!("{}{files}", inspect::text(&what, &report)))
+}
+
+/// Folders that were made for what is going to be written. Those that are empty in the end are removed.
+struct Made(Vec<PathBuf>);
+
+impl Made {
+    /// Makes `folder` and those above it.
+    fn at(folder: &Path) -> Result<Made> {
+        let missing = folder.ancestors().filter(|above| *above != Path::new(""));
+        let missing = missing.take_while(|above| !above.exists()).map(Path::to_owned).collect();
+        let made = Made(missing);
+        std::fs::create_dir_all(folder).map_err(|e| Error::io("make", folder, e).into_input())?;
+        Ok(made)
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        for folder in &self.0 {
+            // It fails where there is something in it, as there should be.
+            let _ = std::fs::remove_dir(folder);
+        }
+    }
 }
 
 fn pretty(report: &Report) -> String {
@@ -85,4 +107,34 @@ fn write(
         ));
     }
     Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_that_stay_empty_are_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("a/b");
+        let made = Made::at(&deep).unwrap();
+        assert!(deep.is_dir());
+        drop(made);
+        assert!(!dir.path().join("a").exists() && dir.path().exists());
+
+        let made = Made::at(&deep).unwrap();
+        std::fs::write(dir.path().join("a/inspect.json"), "{}").unwrap();
+        drop(made);
+        assert!(dir.path().join("a").exists() && !deep.exists());
+
+        let there = dir.path().join("there");
+        std::fs::create_dir(&there).unwrap();
+        drop(Made::at(&there).unwrap());
+        assert!(there.exists(), "it was not made here");
+
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        assert!(Made::at(&file.join("below/it")).is_err());
+        assert!(file.exists());
+    }
 }

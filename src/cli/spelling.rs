@@ -11,10 +11,15 @@ const SHORTHANDS: [(&str, &str); 5] = [
     ("--seed", "seed"),
 ];
 
-/// Long options with dashes for underscores, and shorthands as `--set`. `data synth --seed` is
-/// that command's own.
+/// Long options with dashes for underscores, and shorthands as `--set`. `data synth --seed` and
+/// `bench loader --epochs` are those commands' own.
 pub fn normalise(argv: Vec<String>) -> Vec<String> {
-    let own_seed = argv.get(1).is_some_and(|command| command == "data");
+    let command: Vec<&str> = argv.iter().skip(1).take(2).map(String::as_str).collect();
+    let own: &[&str] = match command[..] {
+        ["data", ..] => &SHORTHANDS.map(|(option, _)| option),
+        ["bench", "loader"] => &["--epochs"],
+        _ => &[],
+    };
     let mut out = Vec::new();
     let mut rest = argv.into_iter();
     while let Some(argument) = rest.next() {
@@ -29,10 +34,12 @@ pub fn normalise(argv: Vec<String>) -> Vec<String> {
         };
         let shorthand = SHORTHANDS.iter().find(|(option, _)| *option == name);
         match (shorthand, value) {
-            (Some((_, key)), value) if !own_seed => match value.or_else(|| rest.next()) {
-                Some(value) => out.extend(["--set".into(), format!("{key}={value}")]),
-                None => out.push(format!("--set={key}")),
-            },
+            (Some((_, key)), value) if !own.contains(&name.as_str()) => {
+                match value.or_else(|| rest.next()) {
+                    Some(value) => out.extend(["--set".into(), format!("{key}={value}")]),
+                    None => out.push(format!("--set={key}")),
+                }
+            }
             _ if !argument.starts_with("--") => out.push(argument),
             (_, Some(value)) => out.push(format!("{name}={value}")),
             (_, None) => {

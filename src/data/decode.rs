@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::{Cursor, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -20,8 +21,12 @@ pub(super) const MAX_FILE: u64 = 1 << 28;
 /// Pixels times passes over them, of a progressive JPEG: its scans may be a few bytes each and still go
 /// over the whole image. Cameras and encoders write a dozen.
 const MAX_SCANNED: u64 = 2_000_000_000;
+/// Bytes of the header of a scan of one colour.
+const SCAN_HEADER: u64 = 10;
 /// Pixel bytes that a buffer keeps for the next image: 16 million pixels.
 const MAX_KEPT: usize = 48 << 20;
+
+const NO_FILE: &str = "it is no file";
 
 /// How a JPEG file begins.
 const JPEG: [u8; 2] = [0xff, 0xd8];
@@ -73,11 +78,25 @@ impl Fault {
 /// Reads a whole file into `bytes`. The error is a fragment that does not repeat the path.
 pub fn read(path: &Path, bytes: &mut Vec<u8>) -> Result<(), Fault> {
     bytes.clear();
-    // Opening a pipe waits for its writer.
-    if !std::fs::metadata(path).map_err(Fault::of)?.is_file() {
-        return Err(Fault::Broken("it is no file".into()));
+    // Else opening a pipe waits for its writer; files know no such waiting.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file = File::options().read(true).custom_flags(flags).open(path);
+    let file = file.map_err(|e| match std::fs::metadata(path) {
+        // A socket can't be opened.
+        Ok(about) if !about.is_file() => Fault::Broken(NO_FILE.into()),
+        _ => Fault::of(e),
+    })?;
+    let about = file.metadata().map_err(Fault::of)?;
+    if !about.is_file() {
+        return Err(Fault::Broken(NO_FILE.into()));
     }
-    let file = File::open(path).map_err(Fault::of)?;
+    if (1..=MAX_FILE).contains(&about.len()) {
+        // In one call, where reading to the end asks once more.
+        bytes.resize(about.len() as usize, 0);
+        (&file).read_exact(bytes).map_err(Fault::of)?;
+        return Ok(());
+    }
+    // Some file systems do not know how long a file is.
     file.take(MAX_FILE + 1).read_to_end(bytes).map_err(Fault::of)?;
     if bytes.is_empty() {
         return Err(Fault::Broken("the file is empty".into()));
@@ -166,7 +185,12 @@ fn bounded(bytes: &[u8], width: usize, height: usize) -> Result<(), String> {
         let limit = MAX_PIXELS / 1_000_000;
         return Err(format!("{width}x{height} pixels, more than {limit} million"));
     }
-    if bytes.starts_with(&JPEG) && pixels * scans(bytes) > MAX_SCANNED {
+    // No scan is shorter than its header: few files have to be searched.
+    let most = bytes.len() as u64 / SCAN_HEADER;
+    if bytes.starts_with(&JPEG)
+        && pixels * most > MAX_SCANNED
+        && pixels * scans(bytes) > MAX_SCANNED
+    {
         return Err(format!("{} passes over {width}x{height} pixels", scans(bytes)));
     }
     Ok(())

@@ -4,12 +4,24 @@
 use super::decode::Rgb;
 use image::metadata::Orientation;
 use mozjpeg::{ColorSpace, Compress, Decompress, Marker};
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What to make of a JPEG file: called with width and height as they are stored, and the EXIF
 /// orientation; answers the size of the result, 1, 2, 4 or 8 eighths of the image's
 /// sides, from as many of each block's frequencies. Its error is the file's.
 pub type Wanted<'a> = &'a dyn Fn(usize, usize, Orientation) -> Result<u8, String>;
+
+/// libjpeg has a fast loop for as long as this many bytes are left, 512 for each block of a step, of which
+/// there are ten at most, and one that looks for the end at every byte for the rest: half of a small file.
+const SLACK: usize = 10 * 512;
+/// Of a larger file the rest is a small part.
+const PADDED: usize = 1 << 20;
+
+thread_local! {
+    /// A file with zeros after it.
+    static LONGER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Decodes `bytes` into `image`, as stored, and returns how it is to be turned; None, and nothing done,
 /// where libjpeg has no conversion to RGB (CMYK). The error says why it can't be done.
@@ -19,7 +31,16 @@ pub fn decode(
     wanted: Wanted<'_>,
 ) -> Result<Option<Orientation>, String> {
     // libjpeg's fatal errors come as panics with a text, past the panic hook.
-    let result = catch_unwind(AssertUnwindSafe(|| decode_unwinding(bytes, image, wanted)));
+    let result = catch_unwind(AssertUnwindSafe(|| match bytes.len() <= PADDED {
+        true => LONGER.with_borrow_mut(|longer| {
+            longer.clear();
+            longer.reserve(bytes.len() + SLACK);
+            longer.extend_from_slice(bytes);
+            longer.resize(bytes.len() + SLACK, 0);
+            decode_unwinding(longer, image, wanted)
+        }),
+        false => decode_unwinding(bytes, image, wanted),
+    }));
     result.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         Err(text.unwrap_or_else(|| "the JPEG decoder gave up on it".into()))

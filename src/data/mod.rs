@@ -40,6 +40,7 @@ mod record_io;
 mod render;
 mod sample;
 pub mod sampler;
+mod scaler;
 pub(crate) mod scan;
 mod skipped;
 mod split;
@@ -47,6 +48,7 @@ mod stages;
 pub mod synthetic;
 mod synthetic_faces;
 mod webdataset;
+mod windows;
 
 use std::path::{Path, PathBuf};
 

@@ -4,6 +4,7 @@
 mod file;
 mod index;
 mod record;
+mod rounded;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use file::{Place, RecordFile};
 use index::{Entry, MISMATCH, read_index, read_property};
 use rayon::prelude::*;
 use record::{Head, Records};
+use rounded::{ROUNDED, end_of_images, meant};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -140,11 +142,11 @@ fn images<'a>(
     let all = match entries {
         [] => return Err(Error::input(format!("{} is empty", idx.display())).help(MISMATCH)),
         [zero, rest @ ..] if zero.key == 0 => {
-            let head = head(records, *zero, rec)?;
-            if head.flag != RANGES {
+            let Head { flag, labels, .. } = head(records, *zero, rec)?;
+            if flag != RANGES {
                 return Ok(entries);
             }
-            let [end, identities_end] = head.labels;
+            let [end, identities_end] = labels;
             let sound = |number: f32| number.fract() == 0.0 && (1.0..1e15).contains(&number);
             if !sound(end) || !sound(identities_end) || identities_end < end {
                 return Err(Error::input(format!(
@@ -154,7 +156,28 @@ fn images<'a>(
                 ))
                 .help("the images' keys are 1 to the first number less 1: the file is damaged"));
             }
-            let (end, identities_end) = (end as u64, identities_end as u64);
+            // Beyond 2^24 a float32 is only near to what was meant: the records have to say it.
+            let (ends, identities_end) = (meant(end), *meant(identities_end).end());
+            let exact = ends.start() == ends.end();
+            let end = match exact {
+                true => Some(*ends.start()),
+                false => end_of_images(ends.clone(), rest, |entry| {
+                    head(records, entry, rec).map(|head| head.image > 0)
+                })?,
+            };
+            let end = end.ok_or_else(|| {
+                Error::input(format!(
+                    "{}: record 0 states a first key behind the images that float32 rounded, some number \
+                     from {} to {}, and the records there do not say which",
+                    rec.display(),
+                    ends.start(),
+                    ends.end()
+                ))
+                .help(
+                    "images come first, records without an image behind them; write the set anew, or \
+                     in files of fewer than 16,777,216 images that data.kind = \"merged\" puts together",
+                )
+            })?;
             let count = rest.partition_point(|entry| entry.key < end);
             if count as u64 != end - 1 {
                 let lacks = (1..).zip(&rest[..count]).find(|(key, entry)| *key != entry.key);
@@ -197,10 +220,18 @@ fn head(records: &Records, entry: Entry, rec: &Path) -> Result<Head> {
 
 fn class(head: &Head, entry: Entry, rec: &Path) -> Result<u32> {
     let label = head.labels[0];
-    if label.fract() == 0.0 && (0.0..2_147_483_648.0).contains(&label) {
+    if label.fract() == 0.0 && (0.0..ROUNDED).contains(&label) {
         return Ok(label as u32);
     }
     let Entry { key, offset } = entry;
+    if label.fract() == 0.0 && label >= ROUNDED {
+        return Err(Error::input(format!(
+            "{}: key {key} (offset {offset}) has the label {label}, which may be another one that was \
+             rounded: labels are float32, which counts to 16,777,215",
+            rec.display()
+        ))
+        .help("write the set with classes from 0 on, or as WebDataset shards or folders"));
+    }
     Err(Error::input(format!(
         "{}: key {key} (offset {offset}) has the label {label}, which is no class",
         rec.display()

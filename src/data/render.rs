@@ -2,7 +2,8 @@
 
 use super::augmentation::{Draw, Scratch};
 use super::decode::{self, Fault, Rgb, View};
-use super::preprocess::{Preprocess, Scaler};
+use super::preprocess::Preprocess;
+use super::scaler::Scaler;
 use super::{Image, Stages, Stored};
 use std::time::Instant;
 use tracing::debug_span;

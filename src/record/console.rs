@@ -239,11 +239,18 @@ impl Sink for Console {
     }
 }
 
-/// `loss 1.2345 acc 0.250 lr 1.00e-3 812 images/s`
+/// A network that is fed in time waits for less than this share of the time.
+const STARVING: f64 = 0.05;
+
+/// `loss 1.2345 acc 0.250 lr 1.00e-3 812 images/s`, and `wait 12 %` where the network starves
 fn step_line(row: &StepRow) -> String {
     let accuracy = row.accuracy.map(|a| format!(" acc {a:.3}")).unwrap_or_default();
+    let wait = match row.wait > STARVING {
+        true => format!(" wait {:.0} %", 100.0 * row.wait),
+        false => String::new(),
+    };
     format!(
-        "loss {:.4}{accuracy} lr {:.2e} {:.0} images/s",
+        "loss {:.4}{accuracy} lr {:.2e} {:.0} images/s{wait}",
         row.loss, row.lr, row.images_per_second
     )
 }
@@ -259,9 +266,8 @@ pub(super) fn epoch_line(row: &EpochRow, epochs: Option<u64>) -> String {
     add(row.val_accuracy.map(|a| format!(" acc {a:.4}")).unwrap_or_default());
     add(format!(", lr {:.2e}", row.lr));
     add(format!(", {:.0} images/s, {}", row.images_per_second, duration(row.seconds)));
-    // A network that is fed in time waits for less than this.
     let wait = row.extras.get("loader_wait").copied().unwrap_or(0.0) / row.seconds.max(1e-9);
-    if wait > 0.05 {
+    if wait > STARVING {
         add(format!(", {:.0} % of it waiting for images", 100.0 * wait));
     }
     line
@@ -408,10 +414,15 @@ quickstart finished after 2m 31s
         console.on(&start).unwrap();
         let row =
             StepRow { loss: 1.23456, lr: 1e-3, images_per_second: 812.3, ..Default::default() };
-        console.on(&Event::Step(StepRow { accuracy: Some(0.25), ..row })).unwrap();
+        console.on(&Event::Step(StepRow { accuracy: Some(0.25), ..row.clone() })).unwrap();
         let bar = console.bar.clone().unwrap();
         assert_eq!((bar.position(), bar.length()), (7, Some(10)));
         assert_eq!(bar.message(), "loss 1.2346 acc 0.250 lr 1.00e-3 812 images/s");
+        for (wait, shown) in [(0.049, ""), (0.123, " wait 12 %"), (1.0, " wait 100 %")] {
+            console.on(&Event::Step(StepRow { wait, ..row.clone() })).unwrap();
+            let expected = format!("loss 1.2346 lr 1.00e-3 812 images/s{shown}");
+            assert_eq!(bar.message(), expected);
+        }
         console.close().unwrap();
         assert!(bar.is_finished());
     }

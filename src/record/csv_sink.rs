@@ -90,8 +90,17 @@ fn extras<'a>(
 }
 
 fn step_row(row: &StepRow, columns: &[String]) -> Vec<String> {
-    let StepRow { step, epoch, loss, lr, images_per_second, accuracy, grad_norm, extras: more } =
-        row;
+    let StepRow {
+        step,
+        epoch,
+        loss,
+        lr,
+        images_per_second,
+        accuracy,
+        grad_norm,
+        extras: more,
+        wait: _,
+    } = row;
     [
         step.to_string(),
         epoch.to_string(),
@@ -178,6 +187,7 @@ mod tests {
             accuracy: Some(0.25),
             grad_norm: None,
             extras: [("lambda".to_owned(), 5.0), ("unknown".to_owned(), 1.0)].into(),
+            wait: 0.5,
         })
     }
 

@@ -93,6 +93,9 @@ pub struct StepRow {
     pub grad_norm: Option<f64>,
     /// What the loss and the scaler add, by column.
     pub extras: BTreeMap<String, f64>,
+    /// Share of the epoch's time so far in which the network waited for images. For the screen:
+    /// `epochs.csv` has the seconds.
+    pub wait: f64,
 }
 
 /// One epoch: a row of `epochs.csv`, kept in each checkpoint's history.

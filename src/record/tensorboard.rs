@@ -117,7 +117,17 @@ fn scalars(step: u64, values: Vec<(String, Option<f64>)>) -> tfevents::Event {
 }
 
 fn of_step(row: &StepRow) -> tfevents::Event {
-    let StepRow { step, epoch: _, loss, lr, images_per_second, accuracy, grad_norm, extras } = row;
+    let StepRow {
+        step,
+        epoch: _,
+        loss,
+        lr,
+        images_per_second,
+        accuracy,
+        grad_norm,
+        extras,
+        wait: _,
+    } = row;
     let mut values = vec![
         ("train/loss".to_string(), Some(*loss)),
         ("train/lr".into(), Some(*lr)),

@@ -16,6 +16,7 @@ pub mod margin_softmax;
 pub mod memory;
 pub mod nonfinite;
 pub mod precision;
+pub mod rows;
 pub mod scaler;
 pub mod threads;
 pub mod vector;

@@ -86,6 +86,10 @@ impl Trainer<'_> {
             }
         }
         let samples = window.samples as f64;
+        self.count_loading();
+        let partial = &self.progress.partial;
+        let waited = partial.loading.get("loader_wait").copied().unwrap_or(0.0);
+        let wait = waited / partial.seconds.max(1e-9);
         self.recorder.emit(&Event::Step(StepRow {
             step: self.progress.step,
             epoch: self.progress.epoch + 1,
@@ -95,6 +99,7 @@ impl Trainer<'_> {
             accuracy: Some(outcome.correct as f64 / samples),
             grad_norm: Some(outcome.grad_norm),
             extras: self.extras(&outcome, diverged),
+            wait,
         }))?;
         match self.progress.step {
             1 => self.show_batch(&last),

@@ -200,7 +200,17 @@ impl WandbSink {
 
     fn on_step(&mut self, row: &StepRow) {
         self.write_pending();
-        let StepRow { step, epoch, loss, lr, images_per_second, accuracy, grad_norm, extras } = row;
+        let StepRow {
+            step,
+            epoch,
+            loss,
+            lr,
+            images_per_second,
+            accuracy,
+            grad_norm,
+            extras,
+            wait: _,
+        } = row;
         let mut items = Vec::with_capacity(6 + extras.len());
         let mut add = |name: &str, value: f64| items.push(item(name, json_number(value)));
         add("train/loss", *loss);

@@ -124,6 +124,7 @@ impl Logged {
                 accuracy: Some(0.25),
                 grad_norm: (step % 2 == 0).then_some(2.0),
                 extras: [("ü/x y".to_string(), step as f64)].into(),
+                wait: 0.0,
             };
             recorder.emit(&Event::Step(row)).unwrap();
             if step % STEPS_PER_EPOCH == 0 {

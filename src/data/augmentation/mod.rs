@@ -34,7 +34,8 @@ pub use low_resolution::LowResolution;
 pub use rectangle::Part;
 pub use resized_crop::{Crop, ResizedCrop};
 
-use crate::torch::vector::widest;
+use super::decode::View;
+use crate::torch::vector::{Loop, widest};
 use dice::{Change, Dice};
 use planes::Planes;
 
@@ -171,16 +172,9 @@ impl Draw {
             self;
         let Scratch { rotator, blurrer, degrader, recompressor } = scratch;
         let mut out = Planes { pixels: out, height, width };
-        widest(|| {
-            if *angle == 0.0 {
-                out.separate(image);
-            } else {
-                rotator.rotate(image, height, width, *angle, *fill, out.pixels);
-            }
-            if *flip {
-                flip::flip(&mut out);
-            }
-        });
+        let image = View { width, height, pixels: image };
+        let (angle, fill, flip) = (*angle, *fill, *flip);
+        widest(Geometry { image, rotator, angle, fill, flip, out: &mut out });
         if let Some(jitter) = jitter {
             jitter.apply(&mut out);
         }
@@ -198,6 +192,31 @@ impl Draw {
         }
         if let Some(hole) = hole {
             hole.erase(&mut out);
+        }
+    }
+}
+
+/// Rotation, flip, and into the batch's layout.
+struct Geometry<'a, 'b> {
+    image: View<'a>,
+    rotator: &'a mut rotation::Rotator,
+    angle: f64,
+    fill: RotationFill,
+    flip: bool,
+    out: &'a mut Planes<'b>,
+}
+
+impl Loop for Geometry<'_, '_> {
+    #[inline(always)]
+    fn run(self) {
+        let Geometry { image, rotator, angle, fill, flip, out } = self;
+        if angle != 0.0 {
+            rotator.rotate(image, angle, fill, flip, out.pixels);
+            return;
+        }
+        out.separate(image.pixels);
+        if flip {
+            flip::flip(out);
         }
     }
 }

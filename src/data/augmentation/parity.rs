@@ -3,7 +3,8 @@
 use super::rectangle::Rectangle;
 use super::*;
 use crate::data::decode::{Rgb, decode};
-use crate::data::preprocess::{PreprocessConfig, Scaler};
+use crate::data::preprocess::PreprocessConfig;
+use crate::data::scaler::Scaler;
 use std::path::Path;
 
 /// Width and height of `source.png`.
