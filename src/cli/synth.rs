@@ -60,6 +60,7 @@ pub fn synth(args: &SynthArgs, verbosity: Verbosity) -> Result<()> {
         labels: Vec::new(),
         height: size as usize,
         width: size as usize,
+        whole: 0,
         indices: Vec::new(),
     };
     for number in 0..rows {

@@ -69,7 +69,7 @@ mod tests {
     fn images_lie_row_by_row() {
         let images = (0..3u8).flat_map(|n| [10 * n; 12]).collect();
         let labels = vec![0; 3];
-        let batch = Batch { images, labels, height: 2, width: 2, indices: vec![0, 1, 2] };
+        let batch = Batch { images, labels, height: 2, width: 2, indices: vec![0, 1, 2], whole: 3 };
         let sheet = draw(&batch, 2);
         assert_eq!(sheet.dimensions(), (10, 10));
         assert_eq!(sheet.get_pixel(2, 2).0, [0; 3]);

@@ -35,6 +35,8 @@ pub struct Batch {
     pub width: usize,
     /// Which item of the data set each image is.
     pub indices: Vec<usize>,
+    /// Images of the batch over all processes that train together.
+    pub whole: usize,
 }
 
 impl Batch {
@@ -49,6 +51,7 @@ impl Batch {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoaderOptions {
+    /// Images of a batch, over all processes that train together.
     pub batch_size: usize,
     pub seed: u64,
     /// Which images make a batch; none: the order of the data set.
@@ -65,8 +68,7 @@ pub struct LoaderOptions {
     pub shard: Shard,
 }
 
-/// Which part of every batch is loaded: `batch_size` is that of one process, the whole batch has `ranks`
-/// times as many, and is the same for any number of processes with the same product.
+/// Which part of every batch is loaded. The whole batch is the same for any number of processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
     pub rank: usize,
@@ -114,7 +116,7 @@ impl Loader {
         }
         dataset.fits(&preprocess)?;
         let pairs = options.sampler.as_ref().is_some_and(supports_pairs);
-        let whole = options.batch_size * options.shard.ranks;
+        let whole = options.batch_size;
         if options.drop_last && count < whole && !pairs {
             return Err(Error::input(format!(
                 "a batch of {whole} is larger than the data: {count} images in {root}"
@@ -122,8 +124,7 @@ impl Loader {
             .help(format!("lower the batch size to {count} or less")));
         }
         let of_label = group(&dataset);
-        let LoaderOptions { drop_last, .. } = options;
-        let batch_size = options.batch_size * options.shard.ranks;
+        let LoaderOptions { drop_last, batch_size, .. } = options;
         let sampler = match &options.sampler {
             Some(sampler) => sampler.build(&dataset, &of_label, batch_size, drop_last)?,
             None => Box::new(InOrder { count, batch_size, drop_last }),
@@ -152,9 +153,9 @@ impl Loader {
 
     /// The items of the first `batches` of epoch 0, in their order.
     pub fn first_items(&self, batches: usize) -> Vec<usize> {
-        let LoaderOptions { seed, batch_size, shard, .. } = self.source.options;
+        let LoaderOptions { seed, batch_size, .. } = self.source.options;
         let order = self.sampler.epoch(seed, 0);
-        let count = batches.saturating_mul(batch_size * shard.ranks);
+        let count = batches.saturating_mul(batch_size);
         order.iter().take(count).map(|pick| pick.item as usize).collect()
     }
 
@@ -259,9 +260,9 @@ impl Work for EpochWork {
         let collating = debug_span!("collate").entered();
         let Preprocess { height, width, .. } = self.source.preprocess;
         let LoaderOptions { batch_size, shard, .. } = self.source.options;
-        let size = batch_size * shard.ranks;
-        let first = number * size;
-        let wanted = shard.part(&self.order[first..self.order.len().min(first + size)]);
+        let first = number * batch_size;
+        let whole = &self.order[first..self.order.len().min(first + batch_size)];
+        let wanted = shard.part(whole);
         let mut images = vec![0; wanted.len() * 3 * height * width];
         let mut indices = Vec::with_capacity(wanted.len());
         drop(collating);
@@ -280,7 +281,7 @@ impl Work for EpochWork {
         let mut stages = renderer.take_stages();
         stages.collate = (begun.elapsed().as_secs_f64() - stages.busy()).max(0.0);
         self.source.stages.add(&stages);
-        Ok(Batch { images, labels, height, width, indices })
+        Ok(Batch { images, labels, height, width, indices, whole: whole.len() })
     }
 }
 

@@ -325,7 +325,7 @@ fn ranks_share_the_batches_of_one_process() {
     for ranks in [2, 4] {
         let of_rank = |rank| {
             let shard = Shard { rank, ranks };
-            let options = LoaderOptions { batch_size: 8 / ranks, shard, ..options(2) };
+            let options = LoaderOptions { batch_size: 8, shard, ..options(2) };
             batches(&loader(&dataset, options), 2, 0)
         };
         let parts: Vec<Vec<Batch>> = (0..ranks).map(of_rank).collect();

@@ -141,18 +141,8 @@ impl EvaluationSet {
     }
 }
 
-/// Scores every set on embeddings that `embed` makes of all their images, each embedded once however
-/// many sets it is in. Returns the outcomes in the order of the sets.
-///
-/// # Errors
-/// Those of `embed`, and of [`EvaluationSet::score`] with the set's name.
-pub fn score_all(
-    sets: &[(String, EvaluationSet)],
-    flip: Flip,
-    embed: impl FnOnce(&[Image]) -> Result<Embeddings>,
-    texts: Texts<'_>,
-    progress: Progress<'_>,
-) -> Result<Vec<Outcome>> {
+/// The images of all sets, each once however many sets it is in, and where each set's are among them.
+pub fn images_of(sets: &[(String, EvaluationSet)]) -> (Vec<Image>, Vec<Vec<usize>>) {
     let mut index: HashMap<&Image, usize> = HashMap::new();
     let mut images: Vec<Image> = Vec::new();
     let mut rows = Vec::with_capacity(sets.len());
@@ -167,6 +157,21 @@ pub fn score_all(
         }
         rows.push(of_set);
     }
+    (images, rows)
+}
+
+/// Scores every set on embeddings that `embed` makes of all their images ([`images_of`]). Returns the outcomes in the order of the sets.
+///
+/// # Errors
+/// Those of `embed`, and of [`EvaluationSet::score`] with the set's name.
+pub fn score_all(
+    sets: &[(String, EvaluationSet)],
+    flip: Flip,
+    embed: impl FnOnce(&[Image]) -> Result<Embeddings>,
+    texts: Texts<'_>,
+    progress: Progress<'_>,
+) -> Result<Vec<Outcome>> {
+    let (images, rows) = images_of(sets);
     let embeddings = embed(&images)?;
     let score = |((name, set), rows): (&(String, EvaluationSet), &Vec<usize>)| {
         let whole = rows.len() == images.len() && rows.iter().copied().eq(0..rows.len());

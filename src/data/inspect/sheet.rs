@@ -39,7 +39,8 @@ pub fn contact_sheet(
     let (plain, augmented) = (loader(None)?, loader(Some(augmentation))?);
     let Preprocess { height, width, .. } = *preprocess;
     let (images, labels, indices) = (Vec::new(), Vec::new(), Vec::new());
-    let mut sheet = Batch { images, labels, height, width, indices };
+    let whole = indices.len();
+    let mut sheet = Batch { images, labels, height, width, indices, whole };
     let mut add = |batch: Batch| {
         sheet.images.extend(batch.images);
         sheet.labels.extend(batch.labels);
