@@ -40,7 +40,7 @@ fn steps(criterion: &mut Criterion) {
         group.bench_function("backward", |b| {
             b.iter_batched(
                 || stepper.forward(&mut model, &inputs, true).expect("a step").output.loss,
-                |loss| stepper.backward(&loss),
+                |loss| stepper.backward(&loss).expect("a step"),
                 BatchSize::PerIteration,
             );
         });

@@ -202,7 +202,7 @@ fn step(keys: &str) -> Vec<Tensor> {
     let inputs = Inputs::without_text(pixels, labels);
     let stepper = Stepper::new(&plan);
     let forward = stepper.forward(&mut model, &inputs, true).unwrap();
-    stepper.backward(&forward.output.loss);
+    stepper.backward(&forward.output.loss).unwrap();
     let of = |tensor: Tensor| match tensor.requires_grad() {
         true => tensor.grad(),
         false => tensor,

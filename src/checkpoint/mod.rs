@@ -20,7 +20,9 @@ pub use read::{find, list, locate, read, read_group, read_state};
 pub use retention::{Name, Policy, Save, keep, metrics_fit};
 pub use state::{Best, EarlyStopping, FORMAT_VERSION, FileSum, Labels, NonFinite, Partial, State};
 pub use store::{Resumed, Saved, Store};
-pub use tensors::{Named, read_weights, read_with_texts, write_weights, write_with_texts};
+pub use tensors::{
+    Named, from_bytes, read_weights, read_with_texts, to_bytes, write_weights, write_with_texts,
+};
 pub use writer::{Writer, Written};
 
 use std::collections::BTreeMap;

@@ -120,6 +120,24 @@ pub(crate) fn parse(path: &Path, content: &[u8]) -> Result<Named> {
         .collect()
 }
 
+/// The tensors as a file has them.
+///
+/// # Errors
+/// Memory that can't be had.
+pub fn to_bytes(tensors: &Named) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    write(&mut bytes, tensors).map_err(|error| Error::failed(error.to_string()))?;
+    Ok(bytes)
+}
+
+/// The inverse of [`to_bytes`].
+///
+/// # Errors
+/// Bytes of something else.
+pub fn from_bytes(bytes: &[u8]) -> Result<Named> {
+    parse(Path::new("what another rank sent"), bytes)
+}
+
 /// Reads any safetensors file: weights-only copies and pretrained weights.
 ///
 /// # Errors

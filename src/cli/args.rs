@@ -57,6 +57,11 @@ pub struct TrainArgs {
     /// The run's folder, instead of results/EXPERIMENT/RUN-ID.
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
+    /// Trains in N processes on this machine, each on its part of every batch. torchrun and srun start
+    /// them on several machines.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
+    #[arg(conflicts_with_all = ["dry_run", "print_config"])]
+    pub nproc: Option<u64>,
     /// Stops with a checkpoint so early that the program has ended after this time, such as 3h 50m;
     /// in a job of Slurm's, by default, before the job's own limit.
     #[arg(long, value_name = "TIME")]

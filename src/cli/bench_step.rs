@@ -110,7 +110,7 @@ impl Bench {
         }
         let pass = self.stepper.forward(&mut self.model, inputs, true)?;
         let forward = lap(device, begun);
-        self.stepper.backward(&pass.output.loss);
+        self.stepper.backward(&pass.output.loss)?;
         let backward = lap(device, begun);
         self.stepper.update(self.optimizer.as_mut(), self.plan.experiment.optimizer.lr(), 1.0)?;
         let all = lap(device, begun);

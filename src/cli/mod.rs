@@ -34,7 +34,10 @@ mod synth;
 mod verify;
 mod weights;
 
+use crate::config::check::seconds as check_seconds;
+use crate::config::tables::Distributed;
 use crate::config::{Experiment, Field, Loaded, Request, families, load};
+use crate::distributed::{self, Group, Launch};
 use crate::plan::Plan;
 use crate::profile;
 use crate::record::Verbosity;
@@ -48,6 +51,9 @@ use args::{
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tch::Device;
 
 /// Runs the program on the process's arguments.
 pub fn main() -> ExitCode {
@@ -193,17 +199,32 @@ fn train(args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
     for loaded in loaded {
         plans.push(Plan::new(loaded)?);
     }
+    if let Some(count) = args.nproc.filter(|count| *count > 1) {
+        let arguments = distributed::without_nproc(std::env::args_os().skip(1));
+        // The first of them that failed has said why.
+        match distributed::local_processes(count as usize, &arguments)? {
+            0 => return Ok(()),
+            code => std::process::exit(code.into()),
+        }
+    }
     if args.dry_run {
         return plans.iter().try_for_each(|plan| say(&check::dry_run(plan)?));
     }
     let stop = StopFlag::listen()?;
+    let launch = join(&plans)?;
+    // Whoever starts a job again means it to go on.
+    let again = launch.is_some_and(|launch| launch.restarts > 0).then_some(Continue::Auto);
     let options = train::Options {
-        continue_train: args.continue_train.as_ref().map(|from| match from {
-            ContinueFrom::Latest => Continue::Latest,
-            ContinueFrom::MinLoss => Continue::MinLoss,
-            ContinueFrom::Auto => Continue::Auto,
-            ContinueFrom::Path(path) => Continue::Path(path.clone()),
-        }),
+        continue_train: args
+            .continue_train
+            .as_ref()
+            .map(|from| match from {
+                ContinueFrom::Latest => Continue::Latest,
+                ContinueFrom::MinLoss => Continue::MinLoss,
+                ContinueFrom::Auto => Continue::Auto,
+                ContinueFrom::Path(path) => Continue::Path(path.clone()),
+            })
+            .or(again),
         run_dir: args.run_dir.clone(),
         verbosity,
         profile: args
@@ -232,6 +253,24 @@ fn train(args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
         codes if codes.iter().all(|code| *code == 2) => Err(Error::input(message)),
         _ => Err(Error::failed(message)),
     }
+}
+
+/// Joins the processes that torchrun or Slurm started beside this one. None of one alone.
+fn join(plans: &[Plan]) -> Result<Option<Launch>> {
+    let Some(launch) = Launch::from_environment()? else { return Ok(None) };
+    let Some(plan) = plans.first() else { return Ok(None) };
+    if plan.device != Device::Cpu {
+        let message = format!("{} processes on {:?}", launch.size, plan.device);
+        return Err(Error::input(format!(
+            "{message}: several processes train on CPUs only, this program has no NCCL"
+        ))
+        .help("set train.device = \"cpu\", or start one process"));
+    }
+    let Distributed { timeout, sync_batch_norm } = &plan.experiment.distributed;
+    let timeout = Duration::from_secs_f64(check_seconds(timeout).unwrap_or(1800.0));
+    let group = Group::join(&launch, timeout)?;
+    distributed::enter(Arc::new(group), *sync_batch_norm);
+    Ok(Some(launch))
 }
 
 /// Every result, or every error: the files are independent of each other.

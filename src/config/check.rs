@@ -69,6 +69,11 @@ pub fn duration_or_empty() -> Check<String> {
     that(rule, |text: &String| text.is_empty() || seconds(text).is_some())
 }
 
+/// A length of time in words.
+pub fn duration() -> Check<String> {
+    that("a length of time such as 45s, 90m, 2h 30m or 1d", |text: &String| seconds(text).is_some())
+}
+
 /// `2h 30m` in seconds; None where it is no positive length of time.
 pub fn seconds(text: &str) -> Option<f64> {
     let span: jiff::SignedDuration = text.trim().parse::<jiff::Span>().ok().and_then(|span| {

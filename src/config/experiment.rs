@@ -1,7 +1,7 @@
 //! The root of an experiment: every table of the TOML file.
 
 use super::shape::{Family, FamilyInfo};
-use super::tables::{Checkpoint, Loader, Paths, Record, Train};
+use super::tables::{Checkpoint, Distributed, Loader, Paths, Record, Train};
 use crate::backbone::BackboneConfig;
 use crate::data::{Augmentation, DataConfig, PreprocessConfig, SamplerConfig};
 use crate::evaluate::{Evaluate, SetConfig};
@@ -52,6 +52,8 @@ crate::config_struct! {
         pub scheduler: SchedulerConfig = SchedulerConfig::default();
         /// Length and manner of the training.
         pub train: Train = Train::default();
+        /// Several processes.
+        pub distributed: Distributed = Distributed::default();
         /// What is kept, and when.
         pub checkpoint: Checkpoint = Checkpoint::default();
         /// How the model is scored.

@@ -131,6 +131,16 @@ crate::config_struct! {
 }
 
 crate::config_struct! {
+    /// Several processes that train one network: under torchrun, srun or `--nproc`.
+    pub struct Distributed {
+        /// Batch norms see the whole batch, not this process's part of it.
+        pub sync_batch_norm: bool = true;
+        /// Patience with another process, at the start and in every step: `90s`, `30m`.
+        pub timeout: String = "30m".into(), duration();
+    }
+}
+
+crate::config_struct! {
     /// How images get from disk to the network.
     pub struct Loader {
         /// Threads that decode and augment; 0 is one per core.

@@ -26,7 +26,7 @@ pub use image_text::{ImageTextRetrieval, ImageTextSet};
 pub use lfw::{Lfw, Missing, from_lfw};
 pub use pairs::{Pair, PairSet};
 pub use retrieval::{Retrieval, RetrievalSet};
-pub use set::{Detail, EvaluationSet, Outcome, Texts, no_texts, score_all};
+pub use set::{Detail, EvaluationSet, Outcome, Texts, images_of, no_texts, score_all};
 pub use verification::{Metric, VerificationResult, score};
 
 use crate::config::DatasetPath;

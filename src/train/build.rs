@@ -7,6 +7,7 @@ use super::model::Model;
 use super::nonfinite::read_scaler;
 use super::pretrained;
 use super::progress::Progress;
+use super::ranks::Ranks;
 use super::saving::Saving;
 use super::session::{Prepared, workers};
 use super::signals::StopFlag;
@@ -27,7 +28,8 @@ use std::sync::Arc;
 /// What a run folder gave when it was opened.
 pub struct Opened {
     pub recorder: Recorder,
-    pub store: Store,
+    /// None on ranks that write nothing.
+    pub store: Option<Store>,
     /// To go on from.
     pub snapshot: Option<Box<Snapshot>>,
     /// Rows in `eval.csv`.
@@ -41,14 +43,16 @@ pub fn build<'a>(
     labels: Labels,
     stop: &StopFlag,
     path: &Path,
-    info: &mut RunInfo,
+    info: Option<&mut RunInfo>,
     opened: Opened,
 ) -> Result<Trainer<'a>> {
+    let ranks = Ranks::of_process();
     let Opened { mut recorder, store, snapshot, eval_rows } = opened;
     let Prepared { splits, mut evaluation, notes: _ } = prepared;
     let experiment = &plan.experiment;
     let mut model = Model::build(experiment, labels.names.len(), plan.device);
-    if snapshot.is_none() {
+    // The others take rank 0's weights.
+    if snapshot.is_none() && ranks.leads() {
         for notice in pretrained::load(&model, experiment)? {
             recorder.notice(notice)?;
         }
@@ -76,15 +80,15 @@ pub fn build<'a>(
         experiment: &plan.name,
         quiet: evaluation.quiet,
     };
-    let (preprocess, shared) = (experiment.preprocess.build(), options(plan, splits.on_corrupt));
-    let embeddings = EmbeddingsRecord::new(
-        wanted,
-        path,
-        &splits.train,
-        validation.as_ref(),
-        preprocess,
-        shared,
-    )?;
+    let preprocess = experiment.preprocess.build();
+    let shared = LoaderOptions { shard: Shard::default(), ..options(plan, splits.on_corrupt) };
+    let embeddings = match ranks.leads() {
+        true => {
+            let (train, validation) = (&splits.train, validation.as_ref());
+            EmbeddingsRecord::new(wanted, path, train, validation, preprocess, shared)?
+        }
+        false => None,
+    };
     let mut train = train_loader(plan, splits.train, splits.on_corrupt)?;
     if experiment.train.overfit_batches > 0 {
         train = overfit_loader(plan, &train, splits.on_corrupt)?;
@@ -138,18 +142,22 @@ pub fn build<'a>(
         };
     }
     let loss_columns = model.loss.columns();
-    info.parameters = parameters as u64;
-    info.write(path)?;
-    evaluation.csv = Some(path.join(Evaluation::FILE));
-    evaluation.written = eval_rows;
-    evaluation.scores = experiment.record.scores.then(|| path.to_path_buf());
-    recorder.emit(&Event::RunStarted {
-        experiment: plan.name.clone(),
-        run: path.to_path_buf(),
-        device: info.device.clone(),
-        parameters: parameters as u64,
-        step: progress.step,
-    })?;
+    let divided = model.divided();
+    ranks.broadcast(&model.tensors(), &divided)?;
+    if let Some(info) = info {
+        info.parameters = parameters as u64;
+        info.write(path)?;
+        evaluation.csv = Some(path.join(Evaluation::FILE));
+        evaluation.written = eval_rows;
+        evaluation.scores = experiment.record.scores.then(|| path.to_path_buf());
+        recorder.emit(&Event::RunStarted {
+            experiment: plan.name.clone(),
+            run: path.to_path_buf(),
+            device: info.device.clone(),
+            parameters: parameters as u64,
+            step: progress.step,
+        })?;
+    }
     Ok(Trainer {
         plan,
         model,
@@ -162,13 +170,18 @@ pub fn build<'a>(
         evaluation,
         embeddings,
         recorder,
-        saving: Saving::new(store, experiment.checkpoint.background, path, &progress),
+        saving: store
+            .map(|store| Saving::new(store, experiment.checkpoint.background, path, &progress)),
         stop: stop.clone(),
         progress,
         labels,
         loss_columns,
         skipped: 0,
         reserve: Reserve::default(),
+        ranks,
+        reducer: None,
+        divided,
+        over: false,
         details: None,
         run: path.to_path_buf(),
     })
@@ -213,7 +226,7 @@ fn options(plan: &Plan, on_corrupt: OnCorrupt) -> LoaderOptions {
         workers: workers(plan),
         prefetch: experiment.loader.prefetch,
         on_corrupt,
-        shard: Shard::default(),
+        shard: Ranks::of_process().shard(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The steps of an epoch: batches, gathered into windows of one optimizer step each.
 
 use super::embedder::Inputs;
+use super::ranks::Asked;
 use super::step::{StepOutcome, Window};
 use super::trainer::Trainer;
 use crate::config::tables::OnNonFinite;
@@ -36,7 +37,12 @@ impl Trainer<'_> {
             batches: count.div_ceil(accumulate),
             first_batch: first_batch.div_ceil(accumulate),
         })?;
-        if let Some(text) = self.model.begin_epoch(epoch) {
+        let told = self.model.begin_epoch(epoch);
+        if self.reducer.is_none() || told.is_some() {
+            // A thaw brings parameters that were not averaged before.
+            self.reducer = self.ranks.reducer(&self.model.parameters(), &self.divided)?;
+        }
+        if let Some(text) = told {
             self.recorder.notice(text)?;
         }
         let every_steps = self.plan.experiment.checkpoint.every_steps as u64;
@@ -49,10 +55,13 @@ impl Trainer<'_> {
                 self.recorder.notice(shares)?;
             }
             self.hear_of_checkpoint()?;
-            if self.stop.is_set() {
+            let asked = Asked { stop: self.stop.is_set(), over: self.time_is_over() };
+            let asked = self.ranks.any(asked)?;
+            self.over = asked.over;
+            if asked.stop {
+                let by = if self.stop.is_set() { self.stop.by() } else { "another rank" };
                 return Err(Error::stopped(format!(
-                    "stopped by {} after step {}",
-                    self.stop.by(),
+                    "stopped by {by} after step {}",
                     self.progress.step
                 )));
             }
@@ -112,12 +121,15 @@ impl Trainer<'_> {
     fn pass_window(&mut self, batches: &mut EpochIter) -> Result<Done> {
         let train = &self.plan.experiment.train;
         let (most, full) = (train.accumulate, train.batch_size as f64);
+        let left = self.train.batches_per_epoch() as u64 - self.progress.batch;
+        let count = (most as u64).min(left);
         let step = self.progress.step;
         let lr = self.scheduler.lr(step as usize);
         // Noise inside a step depends on the step alone: a resumed run draws the same.
-        tch::manual_seed(derive(self.plan.experiment.seed, Stream::Step, 0, step) as i64);
+        let stream = 2 * self.ranks.rank() as u64;
+        tch::manual_seed(derive(self.plan.experiment.seed, Stream::Step, stream, step) as i64);
         let (mut window, mut files, mut last) = (Window::default(), Vec::new(), None);
-        for batch in batches.by_ref().take(most) {
+        for batch in batches.by_ref().take(count as usize) {
             let batch = batch?;
             files.extend_from_slice(&batch.indices);
             if !window.is_finite() {
@@ -126,8 +138,12 @@ impl Trainer<'_> {
             }
             let inputs = Inputs::of(&batch, self.train.dataset(), &self.model);
             // The mean over all samples: by the share of a full batch now, by their number below.
-            let share = if most == 1 { 1.0 } else { batch.len() as f64 / full };
-            self.stepper.accumulate(&mut self.model, &inputs, share, &mut window)?;
+            let share = if most == 1 { 1.0 } else { batch.whole as f64 / full };
+            let last_one = window.batches + 1 == count;
+            let reducer = self.reducer.as_mut().filter(|_| last_one);
+            let scalars = self.stepper.accumulate(&mut self.model, &inputs, share, reducer)?;
+            let (own, whole) = (batch.len() as u64, batch.whole as u64);
+            self.ranks.add(&mut window, scalars, own, whole)?;
             last = Some(batch);
         }
         let Some(last) = last else {

@@ -1,13 +1,15 @@
 //! Scores a model on every evaluation set of the experiment.
 
 use super::model::Model;
+use super::ranks::Ranks;
 use super::signals::StopFlag;
 use crate::cli::progress::Counter;
 use crate::data::{Image, OnCorrupt, Preprocess};
 use crate::evaluate::{
-    Detail, Evaluate, EvaluationSet, Flip, Metric, eval_csv, rankings, score_all, scores_csv,
+    Detail, Evaluate, EvaluationSet, Flip, Metric, eval_csv, images_of, rankings, score_all,
+    scores_csv,
 };
-use crate::inference::{self, embedding};
+use crate::inference::{self, Embeddings, embedding};
 use crate::record::{Event, Recorder};
 use crate::{Error, Result};
 use std::path::PathBuf;
@@ -29,6 +31,8 @@ pub struct Evaluation {
     pub written: u64,
     /// The run folder that the distances of all pairs go to; None: they are not written.
     pub scores: Option<PathBuf>,
+    /// The processes that embed together; rank 0 alone scores.
+    pub ranks: Ranks,
 }
 
 /// Scores of one checkpoint on one set.
@@ -78,18 +82,23 @@ impl Evaluation {
         let counter = Counter::new("embedding", self.quiet);
         let progress = |done, total| {
             counter.set(done, total);
-            !stop.is_set()
+            // Several ranks agree on a stop after a step.
+            !stop.is_set() || self.ranks.are_several()
         };
         let searching = Counter::new("searching", self.quiet);
         let searched = |done, total| {
             searching.set(done, total);
-            !stop.is_set()
+            !stop.is_set() || self.ranks.are_several()
         };
         let embed = |images: &[Image]| {
-            let embedded = embedding::embed(model, &self.preprocess, images, options, &progress);
+            let embedded = self.embed(model, images, options, &progress);
             counter.finish();
             embedded
         };
+        if !self.ranks.leads() {
+            embed(&images_of(&self.sets).0)?;
+            return Ok(Vec::new());
+        }
         let outcomes =
             score_all(&self.sets, flip, embed, &|texts| model.embed_captions(texts), &searched);
         searching.finish();
@@ -109,6 +118,32 @@ impl Evaluation {
             detail: outcome.detail,
         });
         Ok(scored.collect())
+    }
+
+    /// Embeddings of all images on every rank: each embeds whole batches, those that one process would
+    /// make, so that the bits are the same.
+    fn embed(
+        &self,
+        model: &Model,
+        images: &[Image],
+        options: inference::Options,
+        progress: &dyn Fn(usize, usize) -> bool,
+    ) -> Result<Embeddings> {
+        if !self.ranks.are_several() {
+            return embedding::embed(model, &self.preprocess, images, options, progress);
+        }
+        let size = options.batch_size.max(1);
+        let (batches, ranks) = (images.len().div_ceil(size), self.ranks.size());
+        let start = |rank: usize| (batches * rank / ranks * size).min(images.len());
+        let counts: Vec<i64> = (0..ranks).map(|r| (start(r + 1) - start(r)) as i64).collect();
+        let own = &images[start(self.ranks.rank())..start(self.ranks.rank() + 1)];
+        let part = match own.is_empty() {
+            true => Embeddings { dim: model.dim() as usize, ..Embeddings::default() },
+            false => embedding::embed(model, &self.preprocess, own, options, progress)?,
+        };
+        let gather = |rows: &[f32]| self.ranks.gather_rows(rows, part.dim, &counts);
+        let mirrored = if options.mirror { gather(&part.mirrored)? } else { Vec::new() };
+        Ok(Embeddings { dim: part.dim, image: gather(&part.image)?, mirrored, broken: Vec::new() })
     }
 
     /// Writes scores to `eval.csv` and `scores/`, in this order, so that a resume that cuts the rows

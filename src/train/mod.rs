@@ -15,6 +15,7 @@ mod nonfinite;
 mod prepare;
 pub mod pretrained;
 pub mod progress;
+pub mod ranks;
 mod saving;
 pub mod session;
 mod shown;

@@ -85,6 +85,11 @@ impl Model {
         self.tensors().into_iter().filter(|(_, tensor)| tensor.requires_grad()).collect()
     }
 
+    /// Parameters that the ranks divide among themselves, by name.
+    pub fn divided(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What is no parameter, by name, sorted: running statistics, state of the loss, weights fixed by
     /// the architecture.
     pub fn buffers(&self) -> BTreeMap<String, Tensor> {

@@ -11,7 +11,6 @@ use crate::config::tables::OnNonFinite;
 use crate::torch::{fused, scaler};
 use crate::{Error, Result};
 use std::io::Write as _;
-use std::path::Path;
 use tch::Tensor;
 
 /// What to do about a training that diverged.
@@ -96,20 +95,22 @@ impl Trainer<'_> {
     /// in the data and the schedule stay. Says so.
     fn roll_back(&mut self) -> Result<String> {
         self.wait_for_checkpoint()?;
-        let folder = find(&self.run, Name::Latest)?;
-        let snapshot = checkpoint::read(&folder)?;
+        let own = match self.ranks.leads() {
+            true => Some(Box::new(checkpoint::read(&find(&self.run, Name::Latest)?)?)),
+            false => None,
+        };
+        let Some(snapshot) = self.ranks.snapshot_of_first(own)? else {
+            return Err(Error::failed("rank 0 has no checkpoint to go back to"));
+        };
         let (epoch, step) = (snapshot.state.epoch, snapshot.state.step);
-        self.put_back(snapshot, &folder)?;
+        self.put_back(*snapshot)?;
         Ok(format!("back to the weights of the checkpoint after step {step} (epoch {epoch})"))
     }
 
     /// Takes weights, optimizer, loss, scaler and average from a checkpoint.
-    fn put_back(&mut self, snapshot: Snapshot, folder: &Path) -> Result<()> {
+    fn put_back(&mut self, snapshot: Snapshot) -> Result<()> {
         let Snapshot { mut tensors, state } = snapshot;
-        let weights = tensors.remove("model").unwrap_or_default();
-        let expected = checkpoint::shapes(&self.model.tensors());
-        checkpoint::same_tensors(folder, &expected, &checkpoint::shapes(&weights))?;
-        self.model.load(&weights);
+        self.load_whole(&tensors.remove("model").unwrap_or_default())?;
         let slots = self.optimizer.slots_mut();
         slots.load_state(&tensors.remove("optimizer").unwrap_or_default())?;
         self.model.loss.load_state(&state.loss)?;
@@ -136,6 +137,8 @@ impl Trainer<'_> {
         let weights: Vec<Tensor> =
             self.model.parameters().into_values().map(|weight| weight.detach()).collect();
         let norm = fused::grad_norm(&weights)?.double_value(&[]);
+        // Where a rank has a weight that is not finite, all of them say so.
+        let norm = self.ranks.sum(&[norm])?[0];
         if norm.is_finite() {
             return Ok(());
         }

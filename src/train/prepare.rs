@@ -1,6 +1,7 @@
 //! What a run needs before its folder is made: threads, data, evaluation sets, where it is logged.
 
 use super::evaluation::Evaluation;
+use super::ranks::Ranks;
 use super::session::Prepared;
 use super::signals::StopFlag;
 use crate::Result;
@@ -159,6 +160,7 @@ fn evaluation(
         csv: None,
         written: 0,
         scores: None,
+        ranks: Ranks::of_process(),
     };
     Ok((evaluation, notes))
 }

@@ -177,30 +177,35 @@ impl Trainer<'_> {
     pub(super) fn save(&mut self, weights: bool) -> Result<()> {
         self.check_weights()?;
         self.count_loading();
+        if self.saving.is_none() {
+            // Rank 0 writes; what is divided over the ranks is gathered from all.
+            return self.whole_tensors().map(drop);
+        }
         let _span = info_span!("checkpoint", step = self.progress.step).entered();
         self.wait_for_checkpoint()?;
         self.recorder.flush()?;
         let begun = Instant::now();
-        let snapshot = self.snapshot();
-        let written = self.saving.writer.begin(snapshot, weights, begun);
+        let snapshot = self.snapshot()?;
+        let saving = self.saving.as_mut();
+        let written = saving.and_then(|saving| saving.writer.begin(snapshot, weights, begun));
         self.note(written)
     }
 
     fn note(&mut self, written: Option<Written>) -> Result<()> {
-        let Some(written) = written else { return Ok(()) };
+        let (Some(written), Some(saving)) = (written, &mut self.saving) else { return Ok(()) };
         self.reserve.save(written.seconds);
-        self.saving.note(written, &mut self.progress, &mut self.recorder)
+        saving.note(written, &mut self.progress, &mut self.recorder)
     }
 
     /// Takes note of a checkpoint that has been written meanwhile.
     pub(super) fn hear_of_checkpoint(&mut self) -> Result<()> {
-        let written = self.saving.writer.poll();
+        let written = self.saving.as_mut().and_then(|saving| saving.writer.poll());
         self.note(written)
     }
 
     /// Waits until the checkpoint under way, if there is one, is on the disk or has failed.
     pub(super) fn wait_for_checkpoint(&mut self) -> Result<()> {
-        let written = self.saving.writer.wait();
+        let written = self.saving.as_mut().and_then(|saving| saving.writer.wait());
         self.note(written)
     }
 
@@ -210,7 +215,9 @@ impl Trainer<'_> {
     /// The state as it is is not on the disk.
     pub(super) fn settle(&mut self) -> Result<()> {
         self.wait_for_checkpoint()?;
-        if let Some(failure) = &mut self.saving.failure {
+        let failure = self.saving.as_mut().and_then(|saving| saving.failure.as_mut());
+        // What is divided over the ranks can't be gathered again by this one alone.
+        if let Some(failure) = failure.filter(|_| self.divided.is_empty()) {
             if failure.step == self.progress.step && !failure.bests.is_empty() {
                 let Bests { min_loss, best } = std::mem::take(&mut failure.bests);
                 self.progress.min_loss = min_loss.or(self.progress.min_loss.take());
@@ -219,7 +226,7 @@ impl Trainer<'_> {
             self.save(false)?;
             self.wait_for_checkpoint()?;
         }
-        self.saving.check(&self.progress)
+        self.saving.as_ref().map_or(Ok(()), |saving| saving.check(&self.progress))
     }
 }
 

@@ -10,6 +10,7 @@ pub use super::prepare::{
     open_splits, prepare, prepare_evaluation, set_kernels, set_up_torch, wandb_settings, workers,
 };
 use super::pretrained;
+use super::ranks::Ranks;
 use super::signals::StopFlag;
 use super::start::{Continue, Start, policy};
 use super::time_limit::{TimeLimit, Watchman};
@@ -62,11 +63,19 @@ pub struct Prepared {
 /// `Input` before anything was started; `Failed`, `Diverged` or `Stopped` after.
 pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
     stop.listen_to(&plan.experiment.train.stop_signals)?;
+    let ranks = Ranks::of_process();
+    ranks.agree_on_plan(plan)?;
+    if !ranks.leads() {
+        return follow(plan, stop, &ranks);
+    }
     let start = Start::resolve(plan, options.continue_train.as_ref(), options.run_dir.as_deref())?;
+    let finished = matches!(start, Start::Finished { .. });
+    ranks.of_first(finished)?;
     if let Start::Finished { run } = &start {
         println!("{} is finished: nothing to continue", run.display());
         return Ok(run.clone());
     }
+    ranks.tell_snapshot(start.snapshot())?;
     let named = options.profile.as_ref().and_then(|profile| profile.file.as_deref());
     let trace = named.map(profile::create).transpose()?;
     let (_, frozen) = plan.experiment.backbone.common();
@@ -75,7 +84,9 @@ pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
     }
     let wandb = wandb_settings(plan)?;
     set_up_torch(plan, start.snapshot())?;
-    let prepared = prepare(plan, options.verbosity, Absent::LeaveOut, stop)?;
+    let prepared =
+        ranks.first_then_others(|| prepare(plan, options.verbosity, Absent::LeaveOut, stop))?;
+    ranks.agree_on_data(&prepared.splits)?;
     if prepared.splits.validation.as_ref().is_none_or(|set| set.is_empty()) {
         watch::without_validation(plan)?;
     }
@@ -100,7 +111,27 @@ pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
     if let Some(profile) = &options.profile {
         session.profile(profile, trace)?;
     }
+    ranks.of_first(session.run.path().to_path_buf())?;
     session.train(plan, prepared, labels, stop, options)
+}
+
+/// Trains beside rank 0, which decides where the training starts and writes everything. Returns the run
+/// folder as rank 0 has it; empty where there was nothing to continue.
+fn follow(plan: &Plan, stop: &StopFlag, ranks: &Ranks) -> Result<PathBuf> {
+    if ranks.of_first(false)? {
+        return Ok(PathBuf::new());
+    }
+    let snapshot = ranks.hear_snapshot()?;
+    set_up_torch(plan, snapshot.as_deref())?;
+    let prepared =
+        ranks.first_then_others(|| prepare(plan, Verbosity::Quiet, Absent::LeaveOut, stop))?;
+    ranks.agree_on_data(&prepared.splits)?;
+    let labels = labels(&prepared.splits.train);
+    let run: PathBuf = ranks.of_first(PathBuf::new())?;
+    let opened = Opened { recorder: Recorder::new(), store: None, snapshot, eval_rows: 0 };
+    let mut trainer = build(plan, prepared, labels, stop, &run, None, opened)?;
+    trainer.run()?;
+    Ok(run)
 }
 
 pub fn labels(dataset: &Dataset) -> Labels {
@@ -200,6 +231,7 @@ impl Session {
             let _ = info.write(&path);
             error.into_input()
         })?;
+        let store = Some(store);
         Ok(Session { run, info, opened: Opened { recorder, store, snapshot, eval_rows } })
     }
 
@@ -307,7 +339,7 @@ impl Session {
         let begun = Instant::now();
         let Session { run, mut info, opened } = self;
         let path = run.path().to_path_buf();
-        let built = build(plan, prepared, labels, stop, &path, &mut info, opened);
+        let built = build(plan, prepared, labels, stop, &path, Some(&mut info), opened);
         let mut trainer = match built {
             Ok(trainer) => trainer,
             Err(error) => {

@@ -50,7 +50,7 @@ impl Trainer<'_> {
     /// Names the images that could not be decoded: each once, in `skipped.csv`.
     pub(super) fn report_skipped(&mut self) -> Result<()> {
         let list = self.train.skipped().list(self.train.dataset());
-        if list.len() == self.skipped {
+        if list.len() == self.skipped || !self.ranks.leads() {
             return Ok(());
         }
         let path = self.run.join("skipped.csv");

@@ -227,7 +227,8 @@ fn nothing(plan: &Plan, run_dir: Option<&Path>) -> Error {
 
 /// Keys that a continued run may have otherwise than its checkpoint: limits, evaluation,
 /// recording, loading, places, memory.
-const FREE: [&str; 18] = [
+const FREE: [&str; 19] = [
+    "distributed.timeout",
     "train.epochs",
     "train.max_steps",
     "train.max_time",

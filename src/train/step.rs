@@ -3,8 +3,8 @@
 use super::clip::Clip;
 use super::embedder::Inputs;
 use super::model::Model;
-use crate::Result;
 use crate::config::tables::Train;
+use crate::distributed::Reducer;
 use crate::loss::{LossInput, LossOutput};
 use crate::optimizer::Optimizer;
 use crate::plan::Plan;
@@ -13,6 +13,7 @@ use crate::torch::autocast;
 use crate::torch::fused;
 use crate::torch::layout;
 use crate::torch::scaler::GradScaler;
+use crate::{Error, Result};
 use tch::{Kind, Tensor};
 use tracing::debug_span;
 
@@ -78,6 +79,11 @@ impl Window {
                 }
             }
         }
+    }
+
+    /// Means over the batches so far; None before the first.
+    pub fn means(&self) -> Option<&Scalars> {
+        self.means.as_ref()
     }
 
     /// The batches so far are finite.
@@ -193,7 +199,8 @@ impl Stepper {
         inputs: &Inputs,
     ) -> Result<StepOutcome> {
         let mut window = Window::default();
-        self.accumulate(model, inputs, 1.0, &mut window)?;
+        let scalars = self.accumulate(model, inputs, 1.0, None)?;
+        window.add(scalars, inputs.labels.size()[0] as u64);
         let (grad_norm, skipped) =
             timed(debug_span!("optimizer"), model.device(), || self.update(optimizer, lr, 1.0))?;
         model.loss.after_step();
@@ -201,7 +208,8 @@ impl Stepper {
     }
 
     /// Forward and backward pass of one of the batches of a step: adds `share` times the gradients of
-    /// its mean loss to those of the batches before it.
+    /// its mean loss to those of the batches before it; with `reducer` they are averaged over the ranks,
+    /// as the last of a step's batches does it.
     ///
     /// # Errors
     /// As [`Stepper::forward`].
@@ -210,24 +218,35 @@ impl Stepper {
         model: &mut Model,
         inputs: &Inputs,
         share: f64,
-        window: &mut Window,
-    ) -> Result<()> {
+        reducer: Option<&mut Reducer>,
+    ) -> Result<Scalars> {
         let device = model.device();
         let forward = timed(debug_span!("forward"), device, || self.forward(model, inputs, true))?;
+        if let Some(reducer) = reducer {
+            reducer.prepare(&forward.output.loss)?;
+        }
         timed(debug_span!("backward"), device, || match share {
             1.0 => self.backward(&forward.output.loss),
             share => self.backward(&(&forward.output.loss * share)),
-        });
-        let scalars = timed(debug_span!("numbers"), device, || forward.scalars());
-        window.add(scalars, inputs.labels.size()[0] as u64);
-        Ok(())
+        })?;
+        Ok(timed(debug_span!("numbers"), device, || forward.scalars()))
     }
 
-    pub fn backward(&self, loss: &Tensor) {
-        match &self.scaler {
-            Some(scaler) => scaler.scale(loss).backward(),
-            None => loss.backward(),
-        }
+    /// # Errors
+    /// What libtorch says, such as that another rank is gone.
+    pub fn backward(&self, loss: &Tensor) -> Result<()> {
+        let done = match &self.scaler {
+            Some(scaler) => scaler.scale(loss).f_backward(),
+            None => loss.f_backward(),
+        };
+        done.map_err(|error| {
+            let text = error.to_string();
+            let text = text.lines().next().unwrap_or_default().to_string();
+            crate::distributed::current().map_or_else(
+                || Error::failed(format!("the backward pass failed: {text}")),
+                |group| group.failed("go backward", &text),
+            )
+        })
     }
 
     /// Unscales the gradients, multiplies them by `factor`, clips them, moves the weights and forgets

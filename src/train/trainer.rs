@@ -6,15 +6,17 @@ use super::evaluation::{Evaluation, Scored};
 use super::model::Model;
 use super::pretrained;
 use super::progress::Progress;
+use super::ranks::Ranks;
 use super::saving::Saving;
 use super::signals::StopFlag;
 use super::step::Stepper;
 use super::time_limit::Reserve;
 use super::watch;
-use crate::checkpoint::{self, Labels, Name, Snapshot, State, find};
+use crate::checkpoint::{self, Labels, Name, Named, Snapshot, State, find};
 use crate::config::check;
 use crate::config::tables::OnNonFinite;
 use crate::data::Loader;
+use crate::distributed::Reducer;
 use crate::optimizer::Optimizer;
 use crate::plan::Plan;
 use crate::record::{AVERAGE, EpochRow, Event, Recorder};
@@ -41,7 +43,8 @@ pub struct Trainer<'a> {
     pub evaluation: Evaluation,
     pub embeddings: Option<EmbeddingsRecord>,
     pub recorder: Recorder,
-    pub saving: Saving,
+    /// None on ranks that write nothing.
+    pub saving: Option<Saving>,
     pub stop: StopFlag,
     pub progress: Progress,
     pub labels: Labels,
@@ -53,6 +56,14 @@ pub struct Trainer<'a> {
     pub reserve: Reserve,
     /// What the crash note is to say beside the error.
     pub details: Option<String>,
+    /// This process among those that train together.
+    pub ranks: Ranks,
+    /// Averages gradients, where there are several.
+    pub reducer: Option<Reducer>,
+    /// Parameters that the ranks divide among themselves.
+    pub divided: Vec<String>,
+    /// `train.max_time` is over, as all ranks see it.
+    pub over: bool,
 }
 
 impl Trainer<'_> {
@@ -65,6 +76,8 @@ impl Trainer<'_> {
                     self.save(false)?;
                 }
                 self.settle()?;
+                // A launcher ends the others once one has ended.
+                self.ranks.meet()?;
                 Err(stopped)
             }
             Err(error) => {
@@ -78,7 +91,8 @@ impl Trainer<'_> {
 
     fn run_through(&mut self) -> Result<()> {
         let returns = self.plan.experiment.train.on_nonfinite == OnNonFinite::Rollback;
-        if (self.progress.step > 0 || returns) && find(&self.run, Name::Latest).is_err() {
+        let missing = self.ranks.of_first(find(&self.run, Name::Latest).is_err())?;
+        if (self.progress.step > 0 || returns) && missing {
             // A fork can be continued by itself from here on, and a rollback has somewhere to go.
             self.save(false)?;
         }
@@ -102,6 +116,7 @@ impl Trainer<'_> {
         let settled = self.settle();
         self.tell_overfit()?;
         self.evaluate_best()?;
+        self.ranks.meet()?;
         settled
     }
 
@@ -142,9 +157,13 @@ impl Trainer<'_> {
     pub(super) fn at_limit(&self) -> bool {
         let train = &self.plan.experiment.train;
         let steps = train.max_steps as u64;
-        let most = check::seconds(&train.max_time);
-        (steps > 0 && self.progress.step >= steps)
-            || most.is_some_and(|most| self.progress.seconds() >= most)
+        (steps > 0 && self.progress.step >= steps) || self.over
+    }
+
+    /// `train.max_time` is over by this process's clock.
+    pub(super) fn time_is_over(&self) -> bool {
+        let most = check::seconds(&self.plan.experiment.train.max_time);
+        most.is_some_and(|most| self.progress.seconds() >= most)
     }
 
     /// Validation, evaluation, the epoch's row, the checkpoint.
@@ -198,6 +217,11 @@ impl Trainer<'_> {
                 self.progress.observe(&watch, value);
             }
         }
+        // Scores are rank 0's alone, and what follows from them.
+        let Progress { early_stopping, min_loss, best, .. } = &self.progress;
+        let decided = (early_stopping.clone(), min_loss.clone(), best.clone());
+        let (early_stopping, min_loss, best) = self.ranks.of_first(decided)?;
+        self.progress = Progress { early_stopping, min_loss, best, ..self.progress.clone() };
         self.scheduler.observe(monitored);
         self.show_parameters()?;
         self.recorder.emit(&Event::EpochEnded(row))?;
@@ -227,14 +251,20 @@ impl Trainer<'_> {
     fn evaluate_latest(&mut self, epoch: u64) -> Result<Vec<Scored>> {
         let mut scores = Vec::new();
         let experiment = &self.plan.experiment;
-        if experiment.evaluate.untrained && self.evaluation.rows() == 0 {
+        let first = experiment.evaluate.untrained && self.evaluation.rows() == 0;
+        if self.ranks.of_first(first)? {
             let initial = Model::build(experiment, self.labels.names.len(), self.plan.device);
-            match pretrained::load(&initial, experiment) {
-                Ok(_) => {
-                    scores.extend(self.evaluation.run(&initial, "untrained", 0, &self.stop)?)
-                }
+            let loaded = match self.ranks.leads() {
+                true => pretrained::load(&initial, experiment).map(drop),
+                false => Ok(()),
+            };
+            if self.ranks.of_first(loaded.is_ok())? {
+                self.ranks.broadcast(&initial.tensors(), &self.divided)?;
+                scores.extend(self.evaluation.run(&initial, "untrained", 0, &self.stop)?);
+            }
+            if let Err(why) = loaded {
                 // A resume does not need them but for this.
-                Err(why) => crate::tell!("the untrained model is not scored: {why}"),
+                crate::tell!("the untrained model is not scored: {why}");
             }
         }
         scores.extend(self.evaluation.run(&self.model, "latest", epoch, &self.stop)?);
@@ -258,22 +288,32 @@ impl Trainer<'_> {
             self.evaluation.record(rows, &mut self.recorder)?;
         }
         let Some(best) = self.progress.min_loss.clone() else { return Ok(()) };
-        let weights = find(&self.run, Name::MinLoss)
-            .and_then(|folder| checkpoint::read_group(&folder, "model"));
-        // It was whole when it was written: the run has failed, its user did nothing wrong.
-        let (weights, _) = weights.map_err(|error| match error {
-            Error::Input { message, help } => Error::Failed { message, help },
-            other => other,
-        })?;
+        let own = match self.ranks.leads() {
+            true => {
+                let weights = find(&self.run, Name::MinLoss)
+                    .and_then(|folder| checkpoint::read_group(&folder, "model"));
+                // It was whole when it was written: the run has failed, its user did nothing wrong.
+                let (model, state) = weights.map_err(|error| match error {
+                    Error::Input { message, help } => Error::Failed { message, help },
+                    other => other,
+                })?;
+                Some(Box::new(Snapshot { tensors: [("model".to_string(), model)].into(), state }))
+            }
+            false => None,
+        };
+        let Some(mut kept) = self.ranks.snapshot_of_first(own)? else { return Ok(()) };
         let last = on_cpu(self.model.tensors());
-        self.model.load(&weights);
+        self.load_whole(&kept.tensors.remove("model").unwrap_or_default())?;
         let rows = self.evaluation.run(&self.model, "min-loss", best.epoch, &self.stop);
         self.model.load(&last);
         self.evaluation.record(rows?, &mut self.recorder)
     }
 
     /// Model, optimizer and state, copied to the CPU.
-    pub fn snapshot(&self) -> Snapshot {
+    ///
+    /// # Errors
+    /// A rank that is gone, where parameters are divided over several.
+    pub fn snapshot(&self) -> Result<Snapshot> {
         let _span = info_span!("snapshot").entered();
         let progress = &self.progress;
         let mut rows = self.recorder.rows();
@@ -303,6 +343,11 @@ impl Trainer<'_> {
             finished: self.is_done(),
             ..State::default()
         };
+        Ok(Snapshot { tensors: self.whole_tensors()?, state })
+    }
+
+    /// Model, optimizer and average as one process has them, on the CPU.
+    pub(super) fn whole_tensors(&self) -> Result<BTreeMap<String, Named>> {
         let mut tensors = BTreeMap::from([
             ("model".to_string(), on_cpu(self.model.tensors())),
             ("optimizer".to_string(), on_cpu(self.optimizer.slots().state())),
@@ -310,7 +355,13 @@ impl Trainer<'_> {
         if let Some(average) = &self.average {
             tensors.insert("ema".to_string(), average.tensors(&self.model));
         }
-        Snapshot { tensors, state }
+        Ok(tensors)
+    }
+
+    /// Copies a whole model's values into this rank's.
+    pub(super) fn load_whole(&self, tensors: &Named) -> Result<()> {
+        self.model.load(tensors);
+        Ok(())
     }
 }
 

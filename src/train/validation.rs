@@ -3,6 +3,7 @@
 use super::embedder::Inputs;
 use super::nonfinite::REMEDY;
 use super::progress::Progress;
+use super::step::Window;
 use super::trainer::{Trainer, on_cpu};
 use crate::cli::progress::Counter;
 use crate::random::{Stream, derive};
@@ -21,19 +22,23 @@ impl Trainer<'_> {
         let (mut loss, mut correct, mut seen) = (0.0, 0, 0);
         let counter = Counter::new("validating", self.evaluation.quiet);
         for batch in loader.epoch(0, 0) {
-            if self.stop.is_set() {
+            // Several ranks agree on a stop after a step.
+            if self.stop.is_set() && !self.ranks.are_several() {
                 let by = self.stop.by();
                 return Err(Error::stopped(format!("stopped by {by} during validation")));
             }
             let batch = batch?;
-            if batch.len() == 1 && !loader.dataset().captions.is_empty() {
+            if batch.whole == 1 && !loader.dataset().captions.is_empty() {
                 // A caption alone is told apart from nothing: its loss is 0 whatever the weights.
                 continue;
             }
             let inputs = Inputs::of(&batch, loader.dataset(), &self.model);
             let _no_grad = tch::no_grad_guard();
             let forward = self.stepper.forward(&mut self.model, &inputs, false)?;
-            let scalars = forward.scalars();
+            let (own, whole) = (batch.len() as u64, batch.whole as u64);
+            let mut window = Window::default();
+            self.ranks.add(&mut window, forward.scalars(), own, whole)?;
+            let Some(scalars) = window.means() else { continue };
             if !scalars.monitored.is_finite() || !scalars.embedding_norm.is_finite() {
                 let Progress { step, epoch, .. } = self.progress;
                 let kind = self.plan.experiment.loss.kind();
@@ -46,9 +51,9 @@ impl Trainer<'_> {
                 );
                 return Err(Error::diverged(message).help(REMEDY));
             }
-            loss += scalars.monitored * batch.len() as f64;
+            loss += scalars.monitored * batch.whole as f64;
             correct += scalars.correct;
-            seen += batch.len();
+            seen += batch.whole;
             counter.set(seen, loader.dataset().len());
         }
         counter.finish();

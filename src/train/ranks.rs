@@ -1,0 +1,249 @@
+//! What the processes of a run agree on: rank 0 decides and writes, the others follow.
+
+use super::step::{Scalars, Window};
+use crate::checkpoint::{self, Named, Snapshot, State};
+use crate::data::{Shard, Splits};
+use crate::distributed::{self, Group, Reducer, Reduction};
+use crate::plan::Plan;
+use crate::{Error, Result};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tch::{Kind, Tensor};
+
+/// This process among those that train together; one process alone shares nothing and waits for nobody.
+#[derive(Clone, Debug, Default)]
+pub struct Ranks {
+    group: Option<Arc<Group>>,
+}
+
+/// What a rank has to say after a step's passes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Asked {
+    /// Someone asked for a stop.
+    pub stop: bool,
+    /// The time of training is over.
+    pub over: bool,
+}
+
+impl Ranks {
+    /// By the group that was entered.
+    pub fn of_process() -> Ranks {
+        Ranks { group: distributed::current() }
+    }
+
+    /// Whether this process writes logs, checkpoints and results.
+    pub fn leads(&self) -> bool {
+        self.group.as_ref().is_none_or(|group| group.is_first())
+    }
+
+    /// Whether there are others.
+    pub fn are_several(&self) -> bool {
+        self.group.is_some()
+    }
+
+    pub fn rank(&self) -> usize {
+        self.group.as_ref().map_or(0, |group| group.rank())
+    }
+
+    pub fn size(&self) -> usize {
+        self.group.as_ref().map_or(1, |group| group.size())
+    }
+
+    /// This rank's part of every batch.
+    pub fn shard(&self) -> Shard {
+        Shard { rank: self.rank(), ranks: self.size() }
+    }
+
+    /// The ranks run one program and one experiment; where things lie may differ from machine to machine.
+    ///
+    /// # Errors
+    /// Names the ranks that differ.
+    pub fn agree_on_plan(&self, plan: &Plan) -> Result<()> {
+        let Some(group) = &self.group else { return Ok(()) };
+        let text = plan.experiment.to_toml();
+        let mut table: toml::Table = toml::from_str(&text)
+            .map_err(|error| Error::failed(format!("the resolved experiment: {error}")))?;
+        table.remove("paths");
+        group.agree("program", concat!("arcrun ", env!("CARGO_PKG_VERSION")))?;
+        let lines = toml::to_string(&table).unwrap_or(text);
+        group.agree("configuration", &checkpoint::durable::sha256(lines.as_bytes()))
+    }
+
+    /// The ranks see the same images.
+    ///
+    /// # Errors
+    /// Names the ranks that differ.
+    pub fn agree_on_data(&self, splits: &Splits) -> Result<()> {
+        let Some(group) = &self.group else { return Ok(()) };
+        let sums = serde_json::to_string(&splits.fingerprints()?)
+            .map_err(|error| Error::failed(error.to_string()))?;
+        group.agree("data", &sums)
+    }
+
+    /// What must be done once on a machine, such as drawing data: the first process of each does it
+    /// before the others.
+    pub fn first_then_others<T>(&self, body: impl FnOnce() -> Result<T>) -> Result<T> {
+        match &self.group {
+            Some(group) if group.launch().local_rank == 0 => {
+                let done = body()?;
+                group.barrier()?;
+                Ok(done)
+            }
+            Some(group) => {
+                group.barrier()?;
+                body()
+            }
+            None => body(),
+        }
+    }
+
+    /// What rank 0 has.
+    pub fn of_first<T: Serialize + DeserializeOwned>(&self, value: T) -> Result<T> {
+        let Some(group) = &self.group else { return Ok(value) };
+        let said = serde_json::to_vec(&value).map_err(|error| Error::failed(error.to_string()))?;
+        let heard = bytes_of_first(group, &said)?;
+        serde_json::from_slice(&heard)
+            .map_err(|error| Error::failed(format!("what rank 0 said can't be read: {error}")))
+    }
+
+    /// Rank 0's snapshot, on every rank.
+    pub fn snapshot_of_first(&self, own: Option<Box<Snapshot>>) -> Result<Option<Box<Snapshot>>> {
+        if self.leads() {
+            self.tell_snapshot(own.as_deref())?;
+            return Ok(own);
+        }
+        self.hear_snapshot()
+    }
+
+    /// On rank 0: what the others get by [`Ranks::hear_snapshot`].
+    pub fn tell_snapshot(&self, own: Option<&Snapshot>) -> Result<()> {
+        let Some(group) = &self.group else { return Ok(()) };
+        self.of_first(own.map(|own| own.state.clone()))?;
+        let Some(Snapshot { tensors, .. }) = own else { return Ok(()) };
+        self.of_first(tensors.keys().cloned().collect::<Vec<_>>())?;
+        tensors.values().try_for_each(|tensors| {
+            bytes_of_first(group, &checkpoint::to_bytes(tensors)?).map(drop)
+        })
+    }
+
+    /// On the others: what rank 0 says by [`Ranks::tell_snapshot`].
+    pub fn hear_snapshot(&self) -> Result<Option<Box<Snapshot>>> {
+        let Some(group) = &self.group else { return Ok(None) };
+        let state: Option<State> = self.of_first(None)?;
+        let Some(state) = state else { return Ok(None) };
+        let names: Vec<String> = self.of_first(Vec::new())?;
+        let mut tensors = BTreeMap::new();
+        for name in names {
+            tensors.insert(name, checkpoint::from_bytes(&bytes_of_first(group, &[])?)?);
+        }
+        Ok(Some(Box::new(Snapshot { tensors, state })))
+    }
+
+    /// Brings the values of rank 0 to the others, but for what is divided over the ranks.
+    pub fn broadcast(&self, tensors: &Named, divided: &[String]) -> Result<()> {
+        let Some(group) = &self.group else { return Ok(()) };
+        for (name, tensor) in tensors {
+            if !divided.contains(name) {
+                tch::no_grad(|| group.broadcast(&mut tensor.detach(), 0))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Averages the gradients of these parameters from now on; None of one process.
+    pub fn reducer(&self, parameters: &Named, divided: &[String]) -> Result<Option<Reducer>> {
+        let Some(group) = &self.group else { return Ok(None) };
+        let shared = parameters.iter().filter(|(name, _)| !divided.contains(name));
+        let shared: Vec<Tensor> = shared.map(|(_, tensor)| tensor.shallow_clone()).collect();
+        Reducer::new(group, &shared, false).map(Some)
+    }
+
+    /// Counts a batch of which this rank saw `samples` of `whole`. Each rank's loss is such that their
+    /// average is that of the whole batch.
+    pub fn add(
+        &self,
+        window: &mut Window,
+        scalars: Scalars,
+        samples: u64,
+        whole: u64,
+    ) -> Result<()> {
+        let Some(group) = &self.group else {
+            window.add(scalars, samples);
+            return Ok(());
+        };
+        let share = samples as f64 / whole as f64;
+        let ranks = group.size() as f64;
+        let Scalars { loss, monitored, correct, embedding_norm, values } = scalars;
+        // What a rank without a sample measured is no number: it counts for nothing.
+        let counted = |value: f64, weight: f64| if weight == 0.0 { 0.0 } else { value * weight };
+        let mut numbers = vec![
+            counted(loss, 1.0 / ranks),
+            counted(monitored, 1.0 / ranks),
+            correct as f64,
+            counted(embedding_norm, share),
+        ];
+        numbers.extend(values.iter().map(|value| counted(*value, share)));
+        let mut heard = group.reduce_numbers(&numbers, Reduction::Sum)?.into_iter();
+        let mut next = || heard.next().unwrap_or(f64::NAN);
+        let (loss, monitored, correct, embedding_norm) = (next(), next(), next() as usize, next());
+        let values = heard.collect();
+        window.add(Scalars { loss, monitored, correct, embedding_norm, values }, whole);
+        Ok(())
+    }
+
+    /// Sums over the ranks.
+    pub fn sum(&self, numbers: &[f64]) -> Result<Vec<f64>> {
+        match &self.group {
+            Some(group) => group.reduce_numbers(numbers, Reduction::Sum),
+            None => Ok(numbers.to_vec()),
+        }
+    }
+
+    /// What any rank asks for.
+    pub fn any(&self, asked: Asked) -> Result<Asked> {
+        let Some(group) = &self.group else { return Ok(asked) };
+        let flag = |on: bool| f64::from(u8::from(on));
+        let numbers = [flag(asked.stop), flag(asked.over)];
+        let heard = group.reduce_numbers(&numbers, Reduction::Max)?;
+        Ok(Asked { stop: heard[0] > 0.0, over: heard[1] > 0.0 })
+    }
+
+    /// Rows of all ranks in rank order, for as many as each has.
+    ///
+    /// # Shapes
+    /// [n_r x dim] -> [sum of n_r x dim]
+    pub fn gather_rows(&self, rows: &[f32], dim: usize, counts: &[i64]) -> Result<Vec<f32>> {
+        let Some(group) = &self.group else { return Ok(rows.to_vec()) };
+        let rows = Tensor::from_slice(rows).view([-1, dim as i64]);
+        let all = tch::no_grad(|| group.gather_rows(&rows, counts))?;
+        Vec::<f32>::try_from(all.to_kind(Kind::Float).contiguous().view(-1))
+            .map_err(|error| Error::failed(error.to_string()))
+    }
+
+    /// Waits for the others.
+    pub fn meet(&self) -> Result<()> {
+        self.group.as_ref().map_or(Ok(()), |group| group.barrier())
+    }
+
+    /// Bytes that this rank has sent so far.
+    pub fn sent(&self) -> Option<u64> {
+        self.group.as_ref().map(|group| group.sent())
+    }
+}
+
+/// Rank 0's bytes: their number first, then they themselves.
+fn bytes_of_first(group: &Group, own: &[u8]) -> Result<Vec<u8>> {
+    let mut length = Tensor::from(own.len() as i64);
+    group.broadcast(&mut length, 0)?;
+    let length = length.int64_value(&[]);
+    let mut bytes = match group.is_first() {
+        true => Tensor::from_slice(own),
+        false => Tensor::zeros([length], (Kind::Uint8, tch::Device::Cpu)),
+    };
+    if length > 0 {
+        group.broadcast(&mut bytes, 0)?;
+    }
+    Vec::<u8>::try_from(bytes).map_err(|error| Error::failed(error.to_string()))
+}
