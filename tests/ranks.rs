@@ -1,0 +1,224 @@
+//! Several processes train as one would: the same curve, one set of files, an end that all share.
+
+mod support;
+
+use std::path::Path;
+use std::process::Child;
+
+use arcrun::checkpoint::{Name, find, read_state};
+use support::{Ended, Tiny, column, run_json, signal, status, untimed, wait_until};
+
+/// Without what differs from rank to rank by design: dropout draws its own on each.
+const SAME: [&str; 6] = [
+    "--set",
+    "data.validation=0.25",
+    "--set",
+    "head.dropout=0",
+    "--set",
+    "record.wandb.mode=disabled",
+];
+
+/// Whether several processes can be joined here; says so where they can't.
+fn can_join(tiny: &Tiny) -> bool {
+    let tried =
+        tiny.run(&[&["tiny.toml", "-q", "--nproc", "2", "--run-dir", "tried"], &SAME[..]].concat());
+    let without = tried.stderr.contains("this build has no Gloo");
+    if without {
+        println!("skipped: {}", tried.stderr.lines().next().unwrap_or_default());
+    } else {
+        tried.exits(0);
+    }
+    !without
+}
+
+fn numbers(run: &Path, file: &str, name: &str) -> Vec<f64> {
+    column(&run.join(file), name).iter().map(|text| text.parse().unwrap_or(f64::NAN)).collect()
+}
+
+#[track_caller]
+fn same_curve(run: &Path, one: &Path) {
+    for (file, names) in [
+        ("steps.csv", &["loss", "grad_norm", "embedding_norm", "accuracy", "target_cosine"][..]),
+        ("epochs.csv", &["train_loss", "train_accuracy", "val_loss", "val_accuracy"]),
+    ] {
+        for name in names {
+            let (ours, theirs) = (numbers(run, file, name), numbers(one, file, name));
+            assert_eq!(ours.len(), theirs.len(), "{file} {name}");
+            for (at, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
+                // float32 sums in another order, over 24 steps at a learning rate that amplifies it.
+                let far = (ours - theirs).abs();
+                assert!(far <= 2e-3 * theirs.abs().max(0.1), "{file} {name} {at}: {ours} {theirs}");
+            }
+        }
+    }
+}
+
+fn train(tiny: &Tiny, run: &str, ranks: usize, more: &[&str]) -> std::path::PathBuf {
+    let ranks = ranks.to_string();
+    let args = ["--nproc", &ranks];
+    tiny.train(run, &[&SAME[..], &args, more].concat())
+}
+
+#[test]
+fn one_two_and_four_processes_have_the_same_curve() {
+    let tiny = Tiny::new();
+    if !can_join(&tiny) {
+        return;
+    }
+    for (name, more) in [
+        ("plain", &[][..]),
+        ("uneven", &["--set", "train.batch_size=7"]),
+        ("accumulated", &["--set", "train.batch_size=4", "--set", "train.accumulate=3"]),
+        ("averaged", &["--set", "train.ema.decay=0.9", "--set", "optimizer.kind=adamw"]),
+    ] {
+        let one = tiny.train(&format!("{name}-one"), &[&SAME[..], more].concat());
+        for ranks in [2, 4] {
+            let run = train(&tiny, &format!("{name}-{ranks}"), ranks, more);
+            same_curve(&run, &one);
+            assert_eq!(untimed(&run.join("eval.csv")).len(), untimed(&one.join("eval.csv")).len());
+            assert_eq!(status(&run), "finished");
+        }
+    }
+}
+
+#[test]
+fn losses_over_pairs_and_with_statistics_see_the_whole_batch() {
+    let tiny = Tiny::new();
+    if !can_join(&tiny) {
+        return;
+    }
+    let pk = ["--set", "sampler.kind=pk", "--set", "sampler.images_per_identity=2"];
+    for (kind, more) in
+        [("triplet", &pk[..]), ("supcon", &pk[..]), ("adaface", &[]), ("curricularface", &[])]
+    {
+        let kind_of = format!("loss.kind={kind}");
+        let more = [&["--set", &kind_of], more].concat();
+        let one = tiny.train(&format!("{kind}-one"), &[&SAME[..], &more].concat());
+        let run = train(&tiny, &format!("{kind}-two"), 2, &more);
+        for name in ["loss", "grad_norm"] {
+            let (ours, theirs) =
+                (numbers(&run, "steps.csv", name), numbers(&one, "steps.csv", name));
+            // The first steps: later ones amplify the rounding of the first.
+            for (ours, theirs) in ours.iter().zip(&theirs).take(4) {
+                let far = (ours - theirs).abs();
+                assert!(far <= 1e-3 * theirs.abs().max(1e-2), "{kind} {name}: {ours} {theirs}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stop_is_one_for_all_and_any_number_of_ranks_goes_on() {
+    let tiny = Tiny::new();
+    if !can_join(&tiny) {
+        return;
+    }
+    let (run, long) = (tiny.path("run"), ["--set", "train.epochs=40"]);
+    let args = [&["tiny.toml", "--run-dir", "run", "--nproc", "2"], &SAME[..], &long].concat();
+    let child = tiny.spawn(&args);
+    wait_until("a step", || run.join("steps.csv").exists());
+    signal(&child, "TERM");
+    Ended::wait(child).exits(75).says(&["stopped by ", "--continue-train latest"]);
+    assert_eq!(status(&run), "stopped");
+    let stopped = read_state(&find(&run, Name::Latest).unwrap()).unwrap().step;
+    let steps = |more: &str| {
+        let at = ["--set", more, "--continue-train", "latest"];
+        let args = ["tiny.toml", "-q", "--run-dir", "run"];
+        [&args[..], &SAME, &at].concat().into_iter().map(String::from).collect::<Vec<_>>()
+    };
+    let next = format!("train.epochs={}", stopped / 8 + 2);
+    let args = steps(&next);
+    tiny.run(
+        &[&["--nproc", "3"], &args.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat(),
+    )
+    .exits(0);
+    let after = format!("train.epochs={}", stopped / 8 + 3);
+    let args = steps(&after);
+    tiny.run(&args.iter().map(String::as_str).collect::<Vec<_>>()).exits(0);
+    let counted = column(&run.join("steps.csv"), "step");
+    let whole: Vec<String> = (1..=counted.len()).map(|step| step.to_string()).collect();
+    assert_eq!(counted, whole);
+    assert_eq!(run_json(&run)["continued"], 2);
+}
+
+/// The processes of the run below `parent`, by their command lines.
+fn children(parent: &Child) -> Vec<u32> {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let stat = |entry: std::fs::DirEntry| {
+        let text = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+        let (pid, rest) = text.split_once(' ')?;
+        let of = rest.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse::<u32>().ok()?;
+        Some((pid.parse::<u32>().ok()?, of))
+    };
+    let mut found: Vec<u32> =
+        all.filter_map(stat).filter(|(_, of)| *of == parent.id()).map(|(pid, _)| pid).collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn a_killed_rank_ends_the_others_and_auto_goes_on() {
+    let tiny = Tiny::new();
+    if !can_join(&tiny) {
+        return;
+    }
+    let run = tiny.path("run");
+    let args = ["tiny.toml", "--run-dir", "run", "--nproc", "2", "--set", "train.epochs=100000"];
+    let more = ["--set", "checkpoint.every_steps=2", "--set", "distributed.timeout=20s"];
+    let child = tiny.spawn(&[&args, &SAME[..], &more].concat());
+    wait_until("a checkpoint", || find(&run, Name::Latest).is_ok());
+    let ranks = children(&child);
+    assert_eq!(ranks.len(), 2);
+    let killed = std::process::Command::new("kill").args(["-9", &ranks[1].to_string()]).status();
+    assert!(killed.unwrap().success());
+    let ended = Ended::wait(child);
+    assert_eq!(ended.code, Some(137), "{}", ended.stderr);
+    let ended = ended.says(&["rank 0 of 2", "another rank ended"]);
+    assert_eq!(status(&run), "failed", "{}", ended.stderr);
+    let before = read_state(&find(&run, Name::Latest).unwrap()).unwrap().step;
+    let epochs = format!("train.epochs={}", before / 8 + 2);
+    let args = ["tiny.toml", "-q", "--run-dir", "run", "--nproc", "2", "--continue-train", "auto"];
+    tiny.run(&[&args, &SAME[..], &["--set", &epochs]].concat()).exits(0);
+    assert_eq!(status(&run), "finished");
+}
+
+#[test]
+fn ranks_with_different_experiments_are_refused() {
+    let tiny = Tiny::new();
+    if !can_join(&tiny) {
+        return;
+    }
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    drop(listener);
+    let rank = |rank: &str, lr: &str| {
+        let lr = format!("optimizer.lr={lr}");
+        let run = format!("run-{rank}");
+        let args =
+            ["tiny.toml", "--run-dir", &run, "--set", &lr, "--set", "distributed.timeout=20s"];
+        let mut command = tiny.command(&[&args, &SAME[..]].concat());
+        command.envs([("RANK", rank), ("LOCAL_RANK", rank), ("WORLD_SIZE", "2")]);
+        command.envs([("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", &port)]);
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let (first, second) = (rank("0", "0.1"), rank("1", "0.2"));
+    for child in [first, second] {
+        let ended = Ended::wait(child);
+        assert!(ended.code != Some(0), "{}", ended.stderr);
+        ended.says(&["differ in the configuration"]);
+    }
+    assert!(!tiny.path("run-0").exists());
+}
+
+#[test]
+fn half_an_environment_is_an_error() {
+    let tiny = Tiny::new();
+    let mut command = tiny.command(&["tiny.toml"]);
+    Ended::of(command.env("RANK", "1")).exits(2).says(&["WORLD_SIZE", "torchrun"]);
+    let mut command = tiny.command(&["tiny.toml"]);
+    command.envs([("RANK", "4"), ("WORLD_SIZE", "2")]);
+    Ended::of(&mut command).exits(2).says(&["RANK is 4", "WORLD_SIZE is 2"]);
+    tiny.run(&["tiny.toml", "--nproc", "0"]).exits(2);
+    assert!(tiny.is_untouched());
+}
