@@ -7,9 +7,7 @@ use std::str::FromStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-pub use super::bench_args::{
-    BenchCommand, BenchLoaderArgs, BenchStepArgs, BenchTopkArgs, MetricArg,
-};
+pub use super::bench_args::{BenchCommand, BenchLoaderArgs, BenchStepArgs, BenchTopkArgs};
 pub use super::data_args::{AlignArgs, DataCommand, InspectArgs, PackArgs, SynthArgs, VerifyArgs};
 pub use super::model_args::{
     CompareArgs, EmbedArgs, EvalArgs, ExportArgs, ModelArgs, SearchArgs, SubmitArgs,
