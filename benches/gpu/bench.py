@@ -42,6 +42,7 @@ def arguments():
     args.add_argument("--file-batch", type=int, default=256, help="batch of the runs from files")
     args.add_argument("--file-precision", choices=PRECISIONS, nargs="*", default=["tf32", "bf16"])
     args.add_argument("--images", type=int, default=10000, help="JPEG files")
+    args.add_argument("--identities", type=int, default=200, help="whose images they are")
     args.add_argument("--steps", type=int, default=30)
     args.add_argument("--warm-up", type=int, default=10)
     args.add_argument("--workers", type=int, default=os.cpu_count(), help="threads or processes that load")
@@ -91,7 +92,8 @@ def theirs(args, precision, batch, faces):
     if args.device != "cpu":
         command.append("--benchmark")
     if faces:
-        command += ["--files", str(faces)]
+        # Ours has as many classes as the data.
+        command += ["--files", str(faces), "--classes", str(args.identities)]
     return command
 
 
@@ -187,13 +189,11 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         faces = pathlib.Path(folder) / "faces"
         if args.file_precision:
-            each = max(2, args.images // 200)
+            each = max(2, args.images // args.identities)
             drawn = [args.run, "data", "synth", str(faces), "--size", str(args.size), "--images", str(each),
-                     "--identities", str(max(2, args.images // each)), "--unseen", "0"]
+                     "--identities", str(args.identities), "--unseen", "0", "--pairs", "0"]
             subprocess.run(drawn, check=True, env=environment, capture_output=True)
-            # Identities may lie below folders of their own: the one that holds them all.
-            folders = {path.parent.parent for path in faces.rglob("*.jpg")}
-            faces = folders.pop() if len(folders) == 1 else faces
+            faces /= "train"
         for turn in range(args.rounds):
             for case in cases if turn % 2 == 0 else cases[::-1]:
                 source, precision, batch = case
