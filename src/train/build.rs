@@ -109,24 +109,26 @@ pub fn build<'a>(
     }
     let horizon = Horizon::new(steps_per_epoch, limits.epochs, limits.max_steps);
     let mut scheduler = experiment.scheduler.build(experiment.optimizer.lr(), horizon);
-    let mut stepper = Stepper::new(plan);
+    let mut stepper = Stepper { divided: model.divided(), ..Stepper::new(plan) };
     let mut progress = Progress::default();
     let mut average = Average::new(&limits.ema, &model);
     if let Some(snapshot) = snapshot {
         let Snapshot { mut tensors, state } = *snapshot;
-        let weights = tensors.remove("model").unwrap_or_default();
+        let divided = model.divided();
+        let mut own = |group: &str| divided.own(tensors.remove(group).unwrap_or_default());
+        let weights = own("model");
         let source = path.join("checkpoints");
         let expected = checkpoint::shapes(&model.tensors());
         checkpoint::same_tensors(&source, &expected, &checkpoint::shapes(&weights))?;
         model.load(&weights);
-        optimizer.slots_mut().load_state(&tensors.remove("optimizer").unwrap_or_default())?;
+        optimizer.slots_mut().load_state(&own("optimizer"))?;
         scheduler.load_state(&state.scheduler)?;
         model.loss.load_state(&state.loss)?;
         if let (Some(scaler), Some(value)) = (&mut stepper.scaler, state.scaler) {
             scaler.set_state(read_scaler(value)?);
         }
         if let Some(average) = &mut average {
-            average.load(state.ema_updates, &tensors.remove("ema").unwrap_or_default())?;
+            average.load(state.ema_updates, &own("ema"))?;
         }
         progress = Progress {
             epoch: state.epoch,

@@ -3,6 +3,7 @@
 pub mod build;
 pub mod clip;
 mod diagnosis;
+pub mod divided;
 pub mod ema;
 pub mod embedder;
 pub mod embeddings;

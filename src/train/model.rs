@@ -7,7 +7,9 @@ use crate::config::Experiment;
 use crate::data::{Channels, Preprocess};
 use crate::evaluate::no_texts;
 use crate::head::Head;
+use super::divided::Divided;
 use crate::loss::Loss;
+use crate::loss::sharded::ShardedRows;
 use crate::optimizer::groups::{Grouped, Misfit};
 use crate::plan::Plan;
 use crate::random::{Stream, derive};
@@ -86,8 +88,9 @@ impl Model {
     }
 
     /// Parameters that the ranks divide among themselves, by name.
-    pub fn divided(&self) -> Vec<String> {
-        Vec::new()
+    pub fn divided(&self) -> Divided {
+        let full = |rows: ShardedRows| (format!("loss.{}", rows.name), rows);
+        Divided(self.loss.sharded().into_iter().map(full).collect())
     }
 
     /// What is no parameter, by name, sorted: running statistics, state of the loss, weights fixed by

@@ -109,16 +109,18 @@ impl Trainer<'_> {
 
     /// Takes weights, optimizer, loss, scaler and average from a checkpoint.
     fn put_back(&mut self, snapshot: Snapshot) -> Result<()> {
-        let Snapshot { mut tensors, state } = snapshot;
-        self.load_whole(&tensors.remove("model").unwrap_or_default())?;
+        let Snapshot { mut tensors, state: snapshot_state } = snapshot;
+        self.load_whole(tensors.remove("model").unwrap_or_default());
         let slots = self.optimizer.slots_mut();
-        slots.load_state(&tensors.remove("optimizer").unwrap_or_default())?;
-        self.model.loss.load_state(&state.loss)?;
-        if let (Some(scaler), Some(value)) = (&mut self.stepper.scaler, state.scaler) {
+        let state = self.divided.own(tensors.remove("optimizer").unwrap_or_default());
+        slots.load_state(&state)?;
+        self.model.loss.load_state(&snapshot_state.loss)?;
+        if let (Some(scaler), Some(value)) = (&mut self.stepper.scaler, snapshot_state.scaler) {
             scaler.set_state(read_scaler(value)?);
         }
         if let Some(average) = &mut self.average {
-            average.load(state.ema_updates, &tensors.remove("ema").unwrap_or_default())?;
+            let tensors = self.divided.own(tensors.remove("ema").unwrap_or_default());
+            average.load(snapshot_state.ema_updates, &tensors)?;
         }
         Ok(())
     }

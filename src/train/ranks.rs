@@ -1,5 +1,6 @@
 //! What the processes of a run agree on: rank 0 decides and writes, the others follow.
 
+use super::divided::Divided;
 use super::step::{Scalars, Window};
 use crate::checkpoint::{self, Named, Snapshot, State};
 use crate::data::{Shard, Splits};
@@ -142,7 +143,7 @@ impl Ranks {
     }
 
     /// Brings the values of rank 0 to the others, but for what is divided over the ranks.
-    pub fn broadcast(&self, tensors: &Named, divided: &[String]) -> Result<()> {
+    pub fn broadcast(&self, tensors: &Named, divided: &Divided) -> Result<()> {
         let Some(group) = &self.group else { return Ok(()) };
         for (name, tensor) in tensors {
             if !divided.contains(name) {
@@ -153,7 +154,7 @@ impl Ranks {
     }
 
     /// Averages the gradients of these parameters from now on; None of one process.
-    pub fn reducer(&self, parameters: &Named, divided: &[String]) -> Result<Option<Reducer>> {
+    pub fn reducer(&self, parameters: &Named, divided: &Divided) -> Result<Option<Reducer>> {
         let Some(group) = &self.group else { return Ok(None) };
         let shared = parameters.iter().filter(|(name, _)| !divided.contains(name));
         let shared: Vec<Tensor> = shared.map(|(_, tensor)| tensor.shallow_clone()).collect();

@@ -1,10 +1,11 @@
 //! One optimizer step: forward, backward, clip, update.
 
 use super::clip::Clip;
+use super::divided::Divided;
 use super::embedder::Inputs;
 use super::model::Model;
 use crate::config::tables::Train;
-use crate::distributed::Reducer;
+use crate::distributed::{Reducer, Reduction};
 use crate::loss::{LossInput, LossOutput};
 use crate::optimizer::Optimizer;
 use crate::plan::Plan;
@@ -146,6 +147,8 @@ pub struct Stepper {
     pub clip: Clip,
     /// Images as N, H, W, C in memory, which convolutions are faster on where they can choose.
     pub channels_last: bool,
+    /// Parameters that several ranks divide among themselves.
+    pub divided: Divided,
 }
 
 impl Stepper {
@@ -153,7 +156,7 @@ impl Stepper {
         let Train { clip_grad_norm, clip_grad_value, channels_last, .. } = plan.experiment.train;
         let clip = Clip { norm: clip_grad_norm, value: clip_grad_value };
         let scaler = (plan.amp == Some(Kind::Half)).then(GradScaler::default);
-        Stepper { amp: plan.amp, scaler, clip, channels_last }
+        Stepper { amp: plan.amp, scaler, clip, channels_last, divided: Divided::default() }
     }
 
     /// Images to embeddings as they are evaluated: without gradients, and without autocast.
@@ -272,7 +275,7 @@ impl Stepper {
                 false
             }
         };
-        let norm = fused::grad_norm(&gradients)?.double_value(&[]);
+        let norm = self.norm(optimizer, &gradients)?;
         if norm.is_finite() && !skipped {
             self.clip.apply(&mut gradients, norm);
             optimizer.step(lr)?;
@@ -281,6 +284,21 @@ impl Stepper {
             optimizer.slots_mut().clear_gradients()?;
         }
         Ok((norm, skipped))
+    }
+
+    /// L2 norm of all gradients together, those of parameters that the ranks divide over all ranks.
+    fn norm(&self, optimizer: &dyn Optimizer, gradients: &[Tensor]) -> Result<f64> {
+        let Some(group) = crate::distributed::current().filter(|_| !self.divided.is_empty()) else {
+            return Ok(fused::grad_norm(gradients)?.double_value(&[]));
+        };
+        let (own, shared): (Vec<_>, Vec<_>) = (optimizer.slots().named_gradients().into_iter())
+            .partition(|(name, _)| self.divided.contains(name));
+        let square = |list: Vec<(String, Tensor)>| -> Result<f64> {
+            let list: Vec<Tensor> = list.into_iter().map(|(_, gradient)| gradient).collect();
+            Ok(fused::grad_norm(&list)?.double_value(&[]).powi(2))
+        };
+        let of_all = group.reduce_numbers(&[square(own)?], Reduction::Sum)?[0];
+        Ok((square(shared)? + of_all).sqrt())
     }
 }
 

@@ -1,5 +1,6 @@
 //! The training loop: epochs of steps, validation, evaluation, checkpoints.
 
+use super::divided::Divided;
 use super::ema::Average;
 use super::embeddings::EmbeddingsRecord;
 use super::evaluation::{Evaluation, Scored};
@@ -61,7 +62,7 @@ pub struct Trainer<'a> {
     /// Averages gradients, where there are several.
     pub reducer: Option<Reducer>,
     /// Parameters that the ranks divide among themselves.
-    pub divided: Vec<String>,
+    pub divided: Divided,
     /// `train.max_time` is over, as all ranks see it.
     pub over: bool,
 }
@@ -303,7 +304,7 @@ impl Trainer<'_> {
         };
         let Some(mut kept) = self.ranks.snapshot_of_first(own)? else { return Ok(()) };
         let last = on_cpu(self.model.tensors());
-        self.load_whole(&kept.tensors.remove("model").unwrap_or_default())?;
+        self.load_whole(kept.tensors.remove("model").unwrap_or_default());
         let rows = self.evaluation.run(&self.model, "min-loss", best.epoch, &self.stop);
         self.model.load(&last);
         self.evaluation.record(rows?, &mut self.recorder)
@@ -348,20 +349,20 @@ impl Trainer<'_> {
 
     /// Model, optimizer and average as one process has them, on the CPU.
     pub(super) fn whole_tensors(&self) -> Result<BTreeMap<String, Named>> {
+        let whole = |tensors: Named| self.divided.whole(tensors);
         let mut tensors = BTreeMap::from([
-            ("model".to_string(), on_cpu(self.model.tensors())),
-            ("optimizer".to_string(), on_cpu(self.optimizer.slots().state())),
+            ("model".to_string(), whole(on_cpu(self.model.tensors()))?),
+            ("optimizer".to_string(), whole(on_cpu(self.optimizer.slots().state()))?),
         ]);
         if let Some(average) = &self.average {
-            tensors.insert("ema".to_string(), average.tensors(&self.model));
+            tensors.insert("ema".to_string(), whole(average.tensors(&self.model))?);
         }
         Ok(tensors)
     }
 
     /// Copies a whole model's values into this rank's.
-    pub(super) fn load_whole(&self, tensors: &Named) -> Result<()> {
-        self.model.load(tensors);
-        Ok(())
+    pub(super) fn load_whole(&self, tensors: Named) {
+        self.model.load(&self.divided.own(tensors));
     }
 }
 
