@@ -5,18 +5,11 @@ mod support;
 use std::path::Path;
 use std::process::Child;
 
-use arcrun::checkpoint::{Name, find, read_state};
+use arcrun::checkpoint::{Name, find, read, read_state};
 use support::{Ended, Tiny, column, run_json, signal, status, untimed, wait_until};
 
 /// Without what differs from rank to rank by design: dropout draws its own on each.
-const SAME: [&str; 6] = [
-    "--set",
-    "data.validation=0.25",
-    "--set",
-    "head.dropout=0",
-    "--set",
-    "record.wandb.mode=disabled",
-];
+const SAME: [&str; 4] = ["--set", "head.dropout=0", "--set", "record.wandb.mode=disabled"];
 
 /// Whether several processes can be joined here; says so where they can't.
 fn can_join(tiny: &Tiny) -> bool {
@@ -70,6 +63,7 @@ fn one_two_and_four_processes_have_the_same_curve() {
         ("uneven", &["--set", "train.batch_size=7"]),
         ("accumulated", &["--set", "train.batch_size=4", "--set", "train.accumulate=3"]),
         ("averaged", &["--set", "train.ema.decay=0.9", "--set", "optimizer.kind=adamw"]),
+        ("sharded", &["--set", "loss.shard=true", "--set", "train.clip_grad_norm=5"]),
     ] {
         let one = tiny.train(&format!("{name}-one"), &[&SAME[..], more].concat());
         for ranks in [2, 4] {
@@ -77,6 +71,15 @@ fn one_two_and_four_processes_have_the_same_curve() {
             same_curve(&run, &one);
             assert_eq!(untimed(&run.join("eval.csv")).len(), untimed(&one.join("eval.csv")).len());
             assert_eq!(status(&run), "finished");
+            // What is kept is that of one process, whole.
+            let kept = |run: &Path| read(&find(run, Name::Latest).unwrap()).unwrap().tensors;
+            for (group, tensors) in kept(&one) {
+                let ours = &kept(&run)[&group];
+                assert_eq!(ours.keys().collect::<Vec<_>>(), tensors.keys().collect::<Vec<_>>());
+                for (name, theirs) in tensors {
+                    assert_eq!(ours[&name].size(), theirs.size(), "{group} {name}");
+                }
+            }
         }
     }
 }
@@ -113,8 +116,12 @@ fn a_stop_is_one_for_all_and_any_number_of_ranks_goes_on() {
     if !can_join(&tiny) {
         return;
     }
-    let (run, long) = (tiny.path("run"), ["--set", "train.epochs=40"]);
-    let args = [&["tiny.toml", "--run-dir", "run", "--nproc", "2"], &SAME[..], &long].concat();
+    let long = ["--set", "train.epochs=40"];
+    let run = tiny.path("run");
+    // Class weights that are divided: two ranks, then three, then one.
+    let shard = ["--set", "loss.shard=true"];
+    let args = ["tiny.toml", "--run-dir", "run", "--nproc", "2"];
+    let args = [&args, &SAME[..], &long, &shard].concat();
     let child = tiny.spawn(&args);
     wait_until("a step", || run.join("steps.csv").exists());
     signal(&child, "TERM");
@@ -122,7 +129,7 @@ fn a_stop_is_one_for_all_and_any_number_of_ranks_goes_on() {
     assert_eq!(status(&run), "stopped");
     let stopped = read_state(&find(&run, Name::Latest).unwrap()).unwrap().step;
     let steps = |more: &str| {
-        let at = ["--set", more, "--continue-train", "latest"];
+        let at = ["--set", more, "--continue-train", "latest", "--set", "loss.shard=true"];
         let args = ["tiny.toml", "-q", "--run-dir", "run"];
         [&args[..], &SAME, &at].concat().into_iter().map(String::from).collect::<Vec<_>>()
     };

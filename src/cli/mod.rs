@@ -53,7 +53,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-use tch::Device;
 
 /// Runs the program on the process's arguments.
 pub fn main() -> ExitCode {
@@ -259,16 +258,9 @@ fn train(args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
 fn join(plans: &[Plan]) -> Result<Option<Launch>> {
     let Some(launch) = Launch::from_environment()? else { return Ok(None) };
     let Some(plan) = plans.first() else { return Ok(None) };
-    if plan.device != Device::Cpu {
-        let message = format!("{} processes on {:?}", launch.size, plan.device);
-        return Err(Error::input(format!(
-            "{message}: several processes train on CPUs only, this program has no NCCL"
-        ))
-        .help("set train.device = \"cpu\", or start one process"));
-    }
     let Distributed { timeout, sync_batch_norm } = &plan.experiment.distributed;
     let timeout = Duration::from_secs_f64(check_seconds(timeout).unwrap_or(1800.0));
-    let group = Group::join(&launch, timeout)?;
+    let group = Group::join(&launch, plan.device, timeout)?;
     distributed::enter(Arc::new(group), *sync_batch_norm);
     Ok(Some(launch))
 }

@@ -26,8 +26,7 @@ impl WholeBatch {
     pub fn with(group: Option<Arc<Group>>, rows: &Tensor) -> Result<WholeBatch> {
         let own = rows.size()[0];
         let counts = match &group {
-            Some(group) => Vec::try_from(group.all_gather(&Tensor::from(own))?)
-                .map_err(|error: tch::TchError| crate::Error::failed(error.to_string()))?,
+            Some(group) => integers(&group.all_gather(&Tensor::from(own))?),
             None => vec![own],
         };
         Ok(WholeBatch { group, counts })
@@ -87,6 +86,11 @@ impl WholeBatch {
     pub fn count_own(&self, mask_n: &Tensor) -> Tensor {
         self.own_rows(mask_n).sum(Kind::Int64)
     }
+}
+
+/// int64 of one dimension as numbers.
+pub(crate) fn integers(tensor: &Tensor) -> Vec<i64> {
+    Vec::try_from(tensor).expect("int64 of one dimension")
 }
 
 /// The samples that a margin is asked about: this rank's own, or, where the classes are divided over the

@@ -7,7 +7,7 @@ use std::net::{ToSocketAddrs, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 pub use c10d::Reduction;
 
@@ -30,8 +30,16 @@ impl Group {
     /// master is reached by.
     ///
     /// # Errors
-    /// A build without Gloo, a master that can't be reached, ranks that don't come.
-    pub fn join(launch: &Launch, timeout: Duration) -> Result<Group> {
+    /// A device that is no CPU, a build without Gloo, a master that can't be reached, ranks that don't
+    /// come.
+    pub fn join(launch: &Launch, device: Device, timeout: Duration) -> Result<Group> {
+        if device != Device::Cpu {
+            let message =
+                format!("{} processes on {device:?}: this build has no NCCL", launch.size);
+            return Err(Error::input(message).help(
+                "several processes train on CPUs here: add --device cpu, or start one process for its GPU",
+            ));
+        }
         if !c10d::has_gloo() {
             let message = format!("{} processes on the CPU: this build has no Gloo", launch.size);
             return Err(Error::input(message).help("apt install libgloo-dev, then build again"));

@@ -16,6 +16,7 @@ mod launch;
 mod nodelist;
 mod reducer;
 
+pub(crate) use batch::integers;
 pub use batch::{Samples, WholeBatch};
 pub use env::{Launch, Launcher};
 pub use group::{Group, Reduction};

@@ -1,13 +1,13 @@
 //! The model: backbone and head, with their named parameters, a text tower with a head of its own where
 //! there is one, and the loss beside them.
 
+use super::divided::Divided;
 use super::freezing::Freezing;
 use crate::backbone::{Backbone, batch_norm};
 use crate::config::Experiment;
 use crate::data::{Channels, Preprocess};
 use crate::evaluate::no_texts;
 use crate::head::Head;
-use super::divided::Divided;
 use crate::loss::Loss;
 use crate::loss::sharded::ShardedRows;
 use crate::optimizer::groups::{Grouped, Misfit};

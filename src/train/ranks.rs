@@ -161,8 +161,8 @@ impl Ranks {
         Reducer::new(group, &shared, false).map(Some)
     }
 
-    /// Counts a batch of which this rank saw `samples` of `whole`. Each rank's loss is such that their
-    /// average is that of the whole batch.
+    /// Counts a batch of which this rank saw `samples` of `whole`. What a loss says on each rank is such
+    /// that the average is that of the whole batch.
     pub fn add(
         &self,
         window: &mut Window,
@@ -177,15 +177,10 @@ impl Ranks {
         let share = samples as f64 / whole as f64;
         let ranks = group.size() as f64;
         let Scalars { loss, monitored, correct, embedding_norm, values } = scalars;
-        // What a rank without a sample measured is no number: it counts for nothing.
-        let counted = |value: f64, weight: f64| if weight == 0.0 { 0.0 } else { value * weight };
-        let mut numbers = vec![
-            counted(loss, 1.0 / ranks),
-            counted(monitored, 1.0 / ranks),
-            correct as f64,
-            counted(embedding_norm, share),
-        ];
-        numbers.extend(values.iter().map(|value| counted(*value, share)));
+        // The mean over no sample is no number: it counts for nothing.
+        let norm = if samples == 0 { 0.0 } else { embedding_norm * share };
+        let mut numbers = vec![loss / ranks, monitored / ranks, correct as f64, norm];
+        numbers.extend(values.iter().map(|value| value / ranks));
         let mut heard = group.reduce_numbers(&numbers, Reduction::Sum)?.into_iter();
         let mut next = || heard.next().unwrap_or(f64::NAN);
         let (loss, monitored, correct, embedding_norm) = (next(), next(), next() as usize, next());

@@ -91,6 +91,7 @@ pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
         watch::without_validation(plan)?;
     }
     let labels = labels(&prepared.splits.train);
+    plan.experiment.loss.fits(labels.names.len(), ranks.size())?;
     if let Some(Snapshot { state, .. }) = start.snapshot() {
         checkpoint::same_labels(&plan.file, &labels, &state.labels)?;
     }
