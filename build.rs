@@ -8,14 +8,21 @@ fn main() {
     let sources = [
         "arcrun_native.cpp",
         "checkpointing.cpp",
+        "collectives.cpp",
+        "distributed.cpp",
         "margin_softmax.cpp",
         "nonfinite.cpp",
         "optimizers.cpp",
+        "sharded_softmax.cpp",
+        "sync_batch_norm.cpp",
     ];
-    for file in sources.iter().chain(&["arcrun_native.h", "guarded.h", "lists.h"]) {
+    let headers = ["arcrun_native.h", "distributed.h", "group.h", "guarded.h", "lists.h", "rows.h"];
+    for file in sources.iter().chain(&headers) {
         println!("cargo::rerun-if-changed=native/{file}");
     }
-    for name in ["LIBTORCH", "LIBTORCH_LIB", "LIBTORCH_INCLUDE", "LIBTORCH_CXX11_ABI"] {
+    for name in
+        ["LIBTORCH", "LIBTORCH_LIB", "LIBTORCH_INCLUDE", "LIBTORCH_CXX11_ABI", "GLOO_INCLUDE"]
+    {
         println!("cargo::rerun-if-env-changed={name}");
     }
     // torch-sys publishes it to its direct dependents.
@@ -39,7 +46,8 @@ fn main() {
     // Autograd's headers are part of the C++ API, which lies one folder deeper.
     let api_include = include.join("torch/csrc/api/include");
     let abi = env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".into());
-    cc::Build::new()
+    let mut build = cc::Build::new();
+    build
         .cpp(true)
         .std("c++17")
         .pic(true)
@@ -50,8 +58,31 @@ fn main() {
         .define("NDEBUG", None)
         .flag("-isystem")
         .flag(api_include)
-        .files(sources.map(|file| format!("native/{file}")))
-        .compile("arcrun_native");
+        .files(sources.map(|file| format!("native/{file}")));
+    if let Some(include) = gloo_include() {
+        build.define("ARCRUN_GLOO", None);
+        if include != Path::new(SYSTEM_INCLUDE) {
+            build.flag("-isystem").flag(include);
+        }
+    }
+    build.compile("arcrun_native");
 
     println!("cargo::rustc-link-arg=-Wl,-rpath,{}", lib.display());
+}
+
+/// On the compiler's own list, which must keep its order.
+const SYSTEM_INCLUDE: &str = "/usr/include";
+
+/// The folder of gloo's headers, which libtorch's wheel lacks: $GLOO_INCLUDE, or where Debian's
+/// libgloo-dev puts them. Without them arcrun builds, and refuses several processes on the CPU.
+fn gloo_include() -> Option<PathBuf> {
+    let header = |folder: &PathBuf| folder.join("gloo/context.h").is_file();
+    if let Some(given) = env::var_os("GLOO_INCLUDE").filter(|given| !given.is_empty()) {
+        let given = PathBuf::from(given);
+        assert!(header(&given), "GLOO_INCLUDE: no gloo/context.h in {}", given.display());
+        return Some(given);
+    }
+    // Installed later, they make a build that has them.
+    println!("cargo::rerun-if-changed={SYSTEM_INCLUDE}/gloo");
+    Some(PathBuf::from(SYSTEM_INCLUDE)).filter(header)
 }

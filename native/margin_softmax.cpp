@@ -7,6 +7,7 @@
 
 #include "arcrun_native.h"
 #include "guarded.h"
+#include "rows.h"
 
 #include <optional>
 
@@ -17,21 +18,11 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 namespace {
-
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
-
 constexpr double kEps = 1e-12;
-
-at::Tensor &tensor(arcrun_tensor t) { return *static_cast<at::Tensor *>(t); }
-
-// 1 / max(norm, eps) of every row.
-at::Tensor inverse_norms(const at::Tensor &weight_rd) {
-  return at::linalg_vector_norm(weight_rd, 2, {1}).clamp_min_(kEps).reciprocal_();
 }
 
-// Gradient of the rows from that of their directions, in place: the part along a row is taken out.
-// `grad` comes already divided by the norm. Rows below eps were divided by eps: nothing to take out.
+namespace arcrun {
+
 void project_rows(at::Tensor &grad_rd, const at::Tensor &weight_rd, const at::Tensor &inverse_r) {
   if (grad_rd.device().is_cpu() && grad_rd.is_contiguous() && weight_rd.is_contiguous() &&
       inverse_r.is_contiguous()) {
@@ -62,6 +53,27 @@ void project_rows(at::Tensor &grad_rd, const at::Tensor &weight_rd, const at::Te
   auto inverse_r1 = at::where(inverse_r.ge(1 / kEps), at::zeros_like(inverse_r), inverse_r).unsqueeze(1);
   auto along_r1 = at::bmm(grad_rd.unsqueeze(1), weight_rd.unsqueeze(2)).squeeze(2);
   grad_rd.addcmul_(weight_rd, along_r1.mul_(inverse_r1).mul_(inverse_r1), -1);
+}
+
+at::Tensor spread_centres(const at::Tensor &grad_bc, const at::Tensor &centre_bc, int64_t rows) {
+  auto centres = rows / grad_bc.size(1);
+  return at::zeros({grad_bc.size(0), grad_bc.size(1), centres}, grad_bc.options())
+      .scatter_(2, centre_bc.unsqueeze(2), grad_bc.unsqueeze(2))
+      .flatten(1);
+}
+
+}  // namespace arcrun
+
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+at::Tensor &tensor(arcrun_tensor t) { return *static_cast<at::Tensor *>(t); }
+
+// 1 / max(norm, eps) of every row.
+at::Tensor inverse_norms(const at::Tensor &weight_rd) {
+  return at::linalg_vector_norm(weight_rd, 2, {1}).clamp_min_(kEps).reciprocal_();
 }
 
 struct MarginSoftmax : torch::autograd::Function<MarginSoftmax> {
@@ -129,13 +141,8 @@ struct MarginSoftmax : torch::autograd::Function<MarginSoftmax> {
     grad_bc.scatter_(1, index_b1, target_b1);
 
     auto grad_br = grad_bc;
-    if (data.count("centre")) {
-      auto centre_bc1 = data["centre"].toTensor().unsqueeze(2);
-      auto centres = weight_rd.size(0) / grad_bc.size(1);
-      grad_br = at::zeros({grad_bc.size(0), grad_bc.size(1), centres}, grad_bc.options())
-                    .scatter_(2, centre_bc1, grad_bc.unsqueeze(2))
-                    .flatten(1);
-    }
+    if (data.count("centre"))
+      grad_br = arcrun::spread_centres(grad_bc, data["centre"].toTensor(), weight_rd.size(0));
     at::Tensor inverse_r;
     if (data.count("inverse")) {
       inverse_r = data["inverse"].toTensor();
@@ -145,7 +152,7 @@ struct MarginSoftmax : torch::autograd::Function<MarginSoftmax> {
     if (ctx->needs_input_grad(0)) grad_embedding_bd = grad_br.mm(weight_rd);
     if (ctx->needs_input_grad(1)) {
       grad_weight_rd = grad_br.t().mm(embedding_bd);
-      if (inverse_r.defined()) project_rows(grad_weight_rd, weight_rd, inverse_r);
+      if (inverse_r.defined()) arcrun::project_rows(grad_weight_rd, weight_rd, inverse_r);
     }
     at::Tensor none;
     return {grad_embedding_bd, grad_weight_rd, grad_scale_b, none, none, none,
