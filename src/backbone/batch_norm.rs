@@ -1,9 +1,11 @@
 //! Batch norm (Ioffe & Szegedy 2015, arXiv:1502.03167) that can keep its statistics while the rest
-//! trains, and that a recomputed segment does not move twice.
+//! trains, that a recomputed segment does not move twice, and that several processes share.
 //!
 //! Every backbone's batch norms are these: `finetune.freeze_stages` and `finetune.freeze_batch_norm`
 //! reach them by their [`Switch`]es.
 
+use crate::distributed;
+use crate::torch::c10d::SyncBatchNorm;
 use crate::torch::checkpointing::recomputing;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -66,10 +68,26 @@ impl BatchNorm {
 impl ModuleT for BatchNorm {
     /// # Shapes
     /// [B, C] or [B, C, ...] to the same shape.
+    ///
+    /// # Panics
+    /// Where another of the processes that share their statistics is lost.
     fn forward_t(&self, maps: &Tensor, train: bool) -> Tensor {
         let train = train && !self.frozen.load(Ordering::Relaxed);
         // The batch's own statistics normalise it; moving the running ones belongs to the first run.
         let moves = !(train && recomputing());
+        if let Some(group) = distributed::of_batch_norms().filter(|_| train) {
+            let shared = SyncBatchNorm {
+                weight: &self.weight,
+                bias: &self.bias,
+                running: moves.then_some((&self.running_mean, &self.running_var)),
+                momentum: self.momentum,
+                eps: self.eps,
+            };
+            let normed = shared.forward(group.handle(), maps);
+            return normed.unwrap_or_else(|error| {
+                panic!("{}", group.failed("share a batch norm's statistics", &error.to_string()))
+            });
+        }
         maps.batch_norm(
             Some(&self.weight),
             Some(&self.bias),

@@ -209,6 +209,14 @@ pub(super) unsafe fn check(message: *mut c_char) -> Result<(), Error> {
     Err(Error::failed(text))
 }
 
+/// Releases what the shim allocated.
+///
+/// # Safety
+/// `memory` came from the shim and was not released yet.
+pub(super) unsafe fn free(memory: *mut c_char) {
+    unsafe { arcrun_free(memory) };
+}
+
 /// The handles of `tensors`. They stay owned by `tensors`, which must outlive the call they are
 /// for; the shim writes only through those that its caller borrowed mutably.
 pub(super) fn handles(tensors: &[Tensor]) -> Vec<*mut C_tensor> {

@@ -12,9 +12,9 @@ pub struct Cosines {
     /// [B, C]; of each class the largest over its sub-centres.
     pub cosine_bc: Tensor,
     /// Which sub-centre that was, [B, C] int64; None with one for each class.
-    centre_bc: Option<Tensor>,
+    pub(super) centre_bc: Option<Tensor>,
     /// 1 / norm of each row of the weights; None where they count as they are.
-    inverse_r: Option<Tensor>,
+    pub(super) inverse_r: Option<Tensor>,
 }
 
 /// What [`loss`] is asked for.

@@ -1,9 +1,10 @@
 //! What tch does not wrap: devices with CUDA opened at run time, autocast with a type, fused
-//! optimizer kernels, loss scaling, gradient checkpointing, deterministic kernels. Safe faces of the
-//! shim in `native/`.
+//! optimizer kernels, loss scaling, gradient checkpointing, deterministic kernels, groups of processes.
+//! Safe faces of the shim in `native/`.
 
 pub mod autocast;
 pub mod average;
+pub mod c10d;
 pub mod checkpointing;
 pub mod determinism;
 pub mod device;

@@ -1,0 +1,61 @@
+//! Several processes that train one network, each on its part of every batch.
+//!
+//! [`Launch`] says who this process is, by what torchrun or Slurm put into the environment; [`Group`]
+//! joins the processes by libtorch's c10d; [`Reducer`] averages gradients. While a group is
+//! [entered](enter) batch norms and losses see the whole batch; without one nothing changes.
+//!
+//! The convention is that of PyTorch's DistributedDataParallel: every rank has a scalar of its own as its
+//! loss, and the average over the ranks of their gradients is the gradient of the whole batch's mean loss.
+//! Every rank runs the same passes, in training and validation, so that the collectives within meet; the
+//! part of a rank may be empty.
+
+mod batch;
+mod env;
+mod group;
+mod launch;
+mod nodelist;
+mod reducer;
+
+pub(crate) use batch::integers;
+pub use batch::{Samples, WholeBatch};
+pub use env::{Launch, Launcher};
+pub use group::{Group, Reduction};
+pub use launch::{free_port, local_processes, without_nproc};
+pub use reducer::Reducer;
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// What the layers and losses of this process are to reach over.
+#[derive(Clone)]
+struct Entered {
+    group: Arc<Group>,
+    sync_batch_norm: bool,
+}
+
+static CURRENT: RwLock<Option<Entered>> = RwLock::new(None);
+
+fn entered() -> Option<Entered> {
+    CURRENT.read().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// From here on losses are those of the whole batch, and with `sync_batch_norm` so are the statistics of
+/// batch norms. For the whole process, until [`leave`].
+pub fn enter(group: Arc<Group>, sync_batch_norm: bool) {
+    let entered = Entered { group, sync_batch_norm };
+    *CURRENT.write().unwrap_or_else(PoisonError::into_inner) = Some(entered);
+}
+
+/// Ends what [`enter`] began.
+pub fn leave() {
+    *CURRENT.write().unwrap_or_else(PoisonError::into_inner) = None;
+}
+
+/// The group that was entered.
+pub fn current() -> Option<Arc<Group>> {
+    entered().map(|entered| entered.group)
+}
+
+/// The group whose batch norms share their statistics.
+pub(crate) fn of_batch_norms() -> Option<Arc<Group>> {
+    entered().filter(|entered| entered.sync_batch_norm).map(|entered| entered.group)
+}
