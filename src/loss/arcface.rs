@@ -8,6 +8,7 @@
 //! finite where an embedding is aligned with a class weight.
 
 use super::margin::{CosineClassifier, Gradient, Softmax, sine};
+use super::sharded::{Partition, ShardedRows};
 use super::{Loss, LossInput, LossOutput, LossPart};
 use crate::Result;
 use std::f64::consts::PI;
@@ -38,6 +39,11 @@ crate::config_struct! {
         pub easy_margin: bool = false;
         /// Gradient through the margin, or around it.
         pub gradient: Gradient = Gradient::Exact;
+        /// Divide the class weights over the processes, none of which then holds all logits.
+        pub shard: bool = false;
+        /// Share of the classes that a training step looks at, those of the batch among them (Partial FC,
+        /// arXiv:2203.15565); below 1 it needs `shard`.
+        pub sample_rate: f64 = 1.0, between(0.0, 1.0);
     }
 }
 
@@ -74,16 +80,21 @@ struct Built {
 
 impl LossPart for ArcFace {
     fn build(&self, path: &nn::Path, dim: i64, classes: i64) -> Box<dyn Loss> {
-        let classifier = CosineClassifier::new(path, dim, classes);
+        let classifier = CosineClassifier::new(path, dim, classes, self.partition());
         Box::new(Built { config: self.clone(), classifier })
+    }
+
+    fn partition(&self) -> Partition {
+        Partition { shard: self.shard, sample_rate: self.sample_rate }
     }
 }
 
 impl Loss for Built {
     fn forward(&mut self, input: &LossInput<'_>) -> Result<LossOutput> {
-        let ArcFace { scale, margin, boundary, easy_margin, gradient } = self.config;
+        let ArcFace { scale, margin, boundary, easy_margin, gradient, shard: _, sample_rate: _ } =
+            self.config;
         let how = Softmax::new(scale, gradient);
-        self.classifier.softmax(input.embedding, input.labels, how, |cosine_b| match easy_margin {
+        self.classifier.softmax(input, how, |cosine_b| match easy_margin {
             true => shift(cosine_b, margin).where_self(&cosine_b.gt(0.0), cosine_b),
             false => additive(cosine_b, margin, boundary),
         })
@@ -94,6 +105,10 @@ impl Loss for Built {
     }
 
     fn centres(&self) -> Option<Tensor> {
-        Some(self.classifier.class_centres())
+        self.classifier.class_centres()
+    }
+
+    fn sharded(&self) -> Vec<ShardedRows> {
+        self.classifier.sharded()
     }
 }

@@ -6,6 +6,7 @@
 //! decayed. Reference: open_clip's `ClipLoss`, by its formula.
 
 use super::{Loss, LossInput, LossOutput, LossPart, Needs, normalize, widen};
+use crate::distributed::WholeBatch;
 use crate::{Error, Result};
 use tch::nn::{self, Init};
 use tch::{Kind, Reduction, Tensor};
@@ -35,29 +36,32 @@ impl LossPart for Clip {
     }
 }
 
-/// Unit embeddings of images and captions, both [B, D].
+/// Unit embeddings of images and captions, both [B, D], of all processes.
 ///
 /// # Errors
 /// A batch without captions.
-pub(super) fn both(kind: &str, input: &LossInput<'_>) -> Result<(Tensor, Tensor)> {
+pub(super) fn both(kind: &str, input: &LossInput<'_>) -> Result<(WholeBatch, Tensor, Tensor)> {
     let Some(text) = input.text else {
         let message =
             format!("the loss `{kind}` compares images with texts, and this data has none");
         return Err(Error::input(message).help("choose a loss of images and identities"));
     };
-    Ok((normalize(&widen(input.embedding)), normalize(&widen(text))))
+    let batch = WholeBatch::of(input.embedding)?;
+    let unit = |rows: &Tensor| -> Result<Tensor> { Ok(normalize(&batch.gather(&widen(rows))?)) };
+    let (image_bd, text_bd) = (unit(input.embedding)?, unit(text)?);
+    Ok((batch, image_bd, text_bd))
 }
 
 impl Loss for Built {
     fn forward(&mut self, input: &LossInput<'_>) -> Result<LossOutput> {
-        let (image_bd, text_bd) = both("clip", input)?;
+        let (batch, image_bd, text_bd) = both("clip", input)?;
         let logits_bb = image_bd.matmul(&text_bd.tr()) * self.logit_scale.exp();
         let own_b = Tensor::arange(logits_bb.size()[0], (Kind::Int64, logits_bb.device()));
         let cross = |logits_bb: &Tensor| {
             logits_bb.cross_entropy_loss(&own_b, None::<Tensor>, Reduction::Mean, -100, 0.0)
         };
         let loss = (cross(&logits_bb) + cross(&logits_bb.tr())) / 2.0;
-        let correct = logits_bb.detach().argmax(1, false).eq_tensor(&own_b).sum(Kind::Int64);
+        let correct = batch.count_own(&logits_bb.detach().argmax(1, false).eq_tensor(&own_b));
         let scale = self.logit_scale.detach().exp();
         Ok(LossOutput { loss, correct, monitored: None, values: vec![scale] })
     }

@@ -6,6 +6,7 @@
 //! Differs from the reference in: within rounding of |cos| = 1 the margin has no gradient.
 
 use super::margin::{CosineClassifier, Gradient, Softmax, angle};
+use super::sharded::{Partition, ShardedRows};
 use super::{Loss, LossInput, LossOutput, LossPart};
 use crate::Result;
 use std::f64::consts::PI;
@@ -24,6 +25,11 @@ crate::config_struct! {
         pub m3: f64 = 0.2, between(0.0, 2.0);
         /// Gradient through the margin, or around it.
         pub gradient: Gradient = Gradient::Exact;
+        /// Divide the class weights over the processes, none of which then holds all logits.
+        pub shard: bool = false;
+        /// Share of the classes that a training step looks at, those of the batch among them (Partial FC,
+        /// arXiv:2203.15565); below 1 it needs `shard`.
+        pub sample_rate: f64 = 1.0, between(0.0, 1.0);
     }
 }
 
@@ -35,17 +41,21 @@ struct Built {
 
 impl LossPart for Combined {
     fn build(&self, path: &nn::Path, dim: i64, classes: i64) -> Box<dyn Loss> {
-        let classifier = CosineClassifier::new(path, dim, classes);
+        let classifier = CosineClassifier::new(path, dim, classes, self.partition());
         Box::new(Built { config: self.clone(), classifier })
+    }
+
+    fn partition(&self) -> Partition {
+        Partition { shard: self.shard, sample_rate: self.sample_rate }
     }
 }
 
 impl Loss for Built {
     fn forward(&mut self, input: &LossInput<'_>) -> Result<LossOutput> {
-        let Combined { scale, m1, m2, m3, gradient } = self.config;
+        let Combined { scale, m1, m2, m3, gradient, shard: _, sample_rate: _ } = self.config;
         let how = Softmax::new(scale, gradient);
         let target = |cosine_b: &Tensor| (angle(cosine_b) * m1 + m2).cos() - m3;
-        self.classifier.softmax(input.embedding, input.labels, how, target)
+        self.classifier.softmax(input, how, target)
     }
 
     fn columns(&self) -> Vec<String> {
@@ -53,6 +63,10 @@ impl Loss for Built {
     }
 
     fn centres(&self) -> Option<Tensor> {
-        Some(self.classifier.class_centres())
+        self.classifier.class_centres()
+    }
+
+    fn sharded(&self) -> Vec<ShardedRows> {
+        self.classifier.sharded()
     }
 }

@@ -5,6 +5,7 @@
 
 use super::{Loss, LossInput, LossOutput, LossPart, widen};
 use crate::Result;
+use crate::distributed::WholeBatch;
 use tch::nn::{self, Module};
 use tch::{Kind, Reduction, Tensor};
 
@@ -35,8 +36,14 @@ impl Loss for Built {
     fn forward(&mut self, input: &LossInput<'_>) -> Result<LossOutput> {
         let logits = self.classifier.forward(&widen(input.embedding));
         let (labels, smoothing) = (input.labels, self.label_smoothing);
-        let loss =
-            logits.cross_entropy_loss(labels, None::<Tensor>, Reduction::Mean, -100, smoothing);
+        let batch = WholeBatch::of(labels)?;
+        let cross = |reduction: Reduction| {
+            logits.cross_entropy_loss(labels, None::<Tensor>, reduction, -100, smoothing)
+        };
+        let loss = match batch.group() {
+            Some(_) => batch.mean(&cross(Reduction::None)),
+            None => cross(Reduction::Mean),
+        };
         let correct = logits.detach().argmax(1, false).eq_tensor(labels).sum(Kind::Int64);
         Ok(LossOutput { loss, correct, monitored: None, values: Vec::new() })
     }

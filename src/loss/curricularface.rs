@@ -3,11 +3,12 @@
 //!
 //! The target is ArcFace's with the line past pi. A negative with cos > cos(th_y + m), the value
 //! without the line, becomes cos (t + cos). Before each use in training
-//! t = 0.01 mean(target cos) + 0.99 t, from 0. Reference: the formula of the authors' code in
+//! t = 0.01 mean(target cos) + 0.99 t, from 0; the mean is that of all processes. Reference: the formula of the authors' code in
 //! plain PyTorch.
 
 use super::arcface::{Boundary, additive, shift};
 use super::margin::{CosineClassifier, Gradient, Moved, Softmax};
+use super::sharded::{Partition, ShardedRows};
 use super::{Loss, LossInput, LossOutput, LossPart, read_state};
 use crate::Result;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,11 @@ crate::config_struct! {
         pub scale: f64 = 64.0, positive();
         /// Additive angular margin `m`, radians.
         pub margin: f64 = 0.5, between(0.0, PI);
+        /// Divide the class weights over the processes, none of which then holds all logits.
+        pub shard: bool = false;
+        /// Share of the classes that a training step looks at, those of the batch among them (Partial FC,
+        /// arXiv:2203.15565); below 1 it needs `shard`.
+        pub sample_rate: f64 = 1.0, between(0.0, 1.0);
     }
 }
 
@@ -42,26 +48,30 @@ struct State {
 
 impl LossPart for CurricularFace {
     fn build(&self, path: &nn::Path, dim: i64, classes: i64) -> Box<dyn Loss> {
-        let classifier = CosineClassifier::new(path, dim, classes);
+        let classifier = CosineClassifier::new(path, dim, classes, self.partition());
         Box::new(Built { config: self.clone(), classifier, state: State::default() })
+    }
+
+    fn partition(&self) -> Partition {
+        Partition { shard: self.shard, sample_rate: self.sample_rate }
     }
 }
 
 impl Loss for Built {
     fn forward(&mut self, input: &LossInput<'_>) -> Result<LossOutput> {
-        let CurricularFace { scale, margin } = self.config;
+        let CurricularFace { scale, margin, shard: _, sample_rate: _ } = self.config;
         let how = Softmax::new(scale, Gradient::Exact);
         let t = &mut self.state.t;
-        let mut output =
-            self.classifier.softmax_with(input.embedding, input.labels, how, |cosine_b| {
-                if input.train {
-                    let mean = cosine_b.detach().mean(cosine_b.kind()).double_value(&[]);
-                    *t = ALPHA * mean + (1.0 - ALPHA) * *t;
-                }
-                let threshold_b = shift(&cosine_b.detach(), margin);
-                let target_b = additive(cosine_b, margin, Boundary::Line);
-                Moved { target_b, hard: Some((threshold_b, *t)) }
-            })?;
+        let mut output = self.classifier.softmax_with(input, how, |cosine_b, samples| {
+            if input.train {
+                let whole = samples.whole(&cosine_b.detach())?;
+                let mean = whole.mean(whole.kind()).double_value(&[]);
+                *t = ALPHA * mean + (1.0 - ALPHA) * *t;
+            }
+            let threshold_b = shift(&cosine_b.detach(), margin);
+            let target_b = additive(cosine_b, margin, Boundary::Line);
+            Ok(Moved { target_b, hard: Some((threshold_b, *t)) })
+        })?;
         output.values.push(output.loss.detach().full_like(*t));
         Ok(output)
     }
@@ -80,6 +90,10 @@ impl Loss for Built {
     }
 
     fn centres(&self) -> Option<Tensor> {
-        Some(self.classifier.class_centres())
+        self.classifier.class_centres()
+    }
+
+    fn sharded(&self) -> Vec<ShardedRows> {
+        self.classifier.sharded()
     }
 }

@@ -6,8 +6,10 @@
 //!
 //! Shape suffixes: B batch, C classes, D embedding.
 
-use super::{LossOutput, norm, widen};
+use super::sharded::{Partition, Request, Shard, ShardedRows};
+use super::{LossInput, LossOutput, norm, widen};
 use crate::Result;
+use crate::distributed::{Samples, WholeBatch};
 use crate::torch::margin_softmax::{self, Inputs};
 use tch::nn::{self, Init};
 use tch::{Kind, Tensor};
@@ -25,8 +27,15 @@ crate::config_choice! {
 /// Class weights [C x sub-centres, D] and the cosine between them and an embedding.
 #[derive(Debug)]
 pub struct CosineClassifier {
-    weight: Tensor,
+    weights: Weights,
     centres: i64,
+}
+
+#[derive(Debug)]
+enum Weights {
+    Whole(Tensor),
+    /// Those of some classes: every process has others.
+    Part(Shard),
 }
 
 /// The factor on the logits.
@@ -69,67 +78,99 @@ impl CosineClassifier {
     pub const COLUMNS: [&str; 2] = ["target_cosine", "top_cosine"];
 
     /// Initialised N(0, 0.01) as in InsightFace; only the directions matter to the loss.
-    pub fn new(path: &nn::Path, dim: i64, classes: i64) -> Self {
-        Self::with_centres(path, dim, classes, 1)
+    pub fn new(path: &nn::Path, dim: i64, classes: i64, partition: Partition) -> Self {
+        Self::with_centres(path, dim, classes, 1, partition)
     }
 
     /// Class c has the rows c K .. c K + K - 1; the nearest counts.
-    pub fn with_centres(path: &nn::Path, dim: i64, classes: i64, centres: i64) -> Self {
-        let init = Init::Randn { mean: 0.0, stdev: 0.01 };
-        let weight = path.var("weight", &[classes * centres, dim], init);
-        CosineClassifier { weight, centres }
+    pub fn with_centres(
+        path: &nn::Path,
+        dim: i64,
+        classes: i64,
+        centres: i64,
+        partition: Partition,
+    ) -> Self {
+        let Partition { shard, sample_rate } = partition;
+        let weights = if shard {
+            Weights::Part(Shard::new(path, dim, classes, centres, sample_rate))
+        } else {
+            let init = Init::Randn { mean: 0.0, stdev: 0.01 };
+            Weights::Whole(path.var("weight", &[classes * centres, dim], init))
+        };
+        CosineClassifier { weights, centres }
     }
 
     pub fn columns() -> Vec<String> {
         Self::COLUMNS.map(String::from).to_vec()
     }
 
-    /// The class weights [C, D]; of several sub-centres the mean of their unit vectors.
-    pub fn class_centres(&self) -> Tensor {
-        let weight = self.weight.detach();
+    /// The weights that are here.
+    fn weight(&self) -> &Tensor {
+        match &self.weights {
+            Weights::Whole(weight) => weight,
+            Weights::Part(shard) => &shard.weight,
+        }
+    }
+
+    /// The class weights [C, D]; of several sub-centres the mean of their unit vectors. None where some
+    /// are elsewhere.
+    pub fn class_centres(&self) -> Option<Tensor> {
+        let weight = self.weight().detach();
+        if !self.sharded().is_empty() {
+            return None;
+        }
         if self.centres == 1 {
-            return weight;
+            return Some(weight);
         }
         let size = weight.size();
         let own = (&weight / norm(&weight).unsqueeze(1)).view([-1, self.centres, size[1]]);
-        own.mean_dim([1i64].as_slice(), false, weight.kind())
+        Some(own.mean_dim([1i64].as_slice(), false, weight.kind()))
+    }
+
+    /// The rows that are here, where the others are elsewhere.
+    pub fn sharded(&self) -> Vec<ShardedRows> {
+        match &self.weights {
+            Weights::Whole(_) => Vec::new(),
+            Weights::Part(shard) => shard.rows().into_iter().collect(),
+        }
     }
 
     /// Brings the weights to unit norm, without a trace in the graph.
     pub fn project(&mut self) {
         tch::no_grad(|| {
-            let norms = norm(&self.weight).unsqueeze(1);
-            let _ = self.weight.g_div_(&norms);
+            let mut weight = self.weight().shallow_clone();
+            let norms = norm(&weight).unsqueeze(1);
+            let _ = weight.g_div_(&norms);
         });
     }
 
     /// Mean cross-entropy with `margin` applied to the targets' cosines.
     ///
     /// # Shapes
-    /// embedding [B, D], labels int64 `[B]`; `margin` maps `[B]` to `[B]`, elementwise.
+    /// `margin` maps `[B]` to `[B]`, elementwise.
     pub fn softmax(
         &self,
-        embedding_bd: &Tensor,
-        labels_b: &Tensor,
+        input: &LossInput<'_>,
         how: Softmax,
         margin: impl FnOnce(&Tensor) -> Tensor,
     ) -> Result<LossOutput> {
-        self.softmax_with(embedding_bd, labels_b, how, |cosine_b| Moved {
-            target_b: margin(cosine_b),
-            hard: None,
+        self.softmax_with(input, how, |cosine_b, _| {
+            Ok(Moved { target_b: margin(cosine_b), hard: None })
         })
     }
 
-    /// [`CosineClassifier::softmax`] for a margin that has a say on the negatives too.
+    /// [`CosineClassifier::softmax`] for a margin that has a say on the negatives too, or needs to know
+    /// which samples it is asked about.
     pub fn softmax_with(
         &self,
-        embedding_bd: &Tensor,
-        labels_b: &Tensor,
+        input: &LossInput<'_>,
         how: Softmax,
-        margin: impl FnOnce(&Tensor) -> Moved,
+        margin: impl FnOnce(&Tensor, Samples<'_>) -> Result<Moved>,
     ) -> Result<LossOutput> {
         let Softmax { scale, gradient, clip } = how;
-        let embedding_bd = widen(embedding_bd);
+        let labels_b = input.labels;
+        let batch = WholeBatch::of(labels_b)?;
+        let embedding_bd = widen(input.embedding);
         let norm_b = norm(&embedding_bd);
         let unit_bd = &embedding_bd / norm_b.unsqueeze(1);
         let (scale_b, normalize) = match scale {
@@ -137,7 +178,22 @@ impl CosineClassifier {
             Scale::EmbeddingNorm => (norm_b, false),
             Scale::EmbeddingNormOnly => (norm_b, true),
         };
-        let cosines = margin_softmax::cosines(&unit_bd, &self.weight, self.centres, normalize)?;
+        let weight = match &self.weights {
+            Weights::Whole(weight) => weight,
+            Weights::Part(shard) => {
+                let request = Request {
+                    batch: &batch,
+                    unit_bd: &unit_bd,
+                    scale_b: &scale_b,
+                    labels_b,
+                    normalize,
+                    how,
+                    train: input.train,
+                };
+                return shard.softmax(&request, margin);
+            }
+        };
+        let cosines = margin_softmax::cosines(&unit_bd, weight, self.centres, normalize)?;
         let index_b1 = labels_b.unsqueeze(1);
         let target_b1 = cosines.cosine_bc.gather(1, &index_b1, false);
 
@@ -149,14 +205,15 @@ impl CosineClassifier {
 
         let target_b = target_b1.squeeze_dim(1);
         let leaf_b = target_b.copy().set_requires_grad(true);
-        let Moved { target_b: moved_b, hard } = tch::with_grad(|| margin(&leaf_b));
+        let samples = Samples { batch: &batch, all: false };
+        let Moved { target_b: moved_b, hard } = tch::with_grad(|| margin(&leaf_b, samples))?;
         let slope_b = match gradient {
             Gradient::Detached => target_b.ones_like(),
             Gradient::Exact => slope(&moved_b, &leaf_b),
         };
         let loss_b = margin_softmax::loss(&Inputs {
             embedding_bd: &unit_bd,
-            weight_rd: &self.weight,
+            weight_rd: weight,
             scale_b: &scale_b,
             cosines: &cosines,
             labels_b,
@@ -166,16 +223,16 @@ impl CosineClassifier {
             clip,
         })?;
         Ok(LossOutput {
-            loss: loss_b.mean(loss_b.kind()),
+            loss: batch.mean(&loss_b),
             correct: target_b.gt_tensor(&top_b).sum(Kind::Int64),
             monitored: None,
-            values: vec![target_b.mean(target_b.kind()), top_b.mean(top_b.kind())],
+            values: vec![batch.mean(&target_b), batch.mean(&top_b)],
         })
     }
 }
 
 /// d moved / d cosine of an elementwise margin; 0 where a margin does not depend on the cosine.
-fn slope(moved_b: &Tensor, leaf_b: &Tensor) -> Tensor {
+pub(super) fn slope(moved_b: &Tensor, leaf_b: &Tensor) -> Tensor {
     if !moved_b.requires_grad() {
         return leaf_b.zeros_like().detach();
     }

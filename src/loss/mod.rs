@@ -15,6 +15,7 @@ pub mod margin;
 pub mod multiplicative;
 pub mod norm_softmax;
 pub mod pairs;
+pub mod sharded;
 pub mod siglip;
 pub mod sphereface;
 pub mod sphereface_r;
@@ -24,6 +25,7 @@ pub mod supcon;
 pub mod triplet;
 
 use crate::Result;
+use sharded::{Partition, ShardedRows};
 use tch::{Kind, Tensor, nn};
 
 crate::config_family! {
@@ -61,12 +63,14 @@ pub struct LossInput<'a> {
     pub train: bool,
 }
 
-/// What a loss says of one batch.
+/// What a loss says of one batch. Of several processes each says its own, by the convention of
+/// [`distributed`](crate::distributed): `loss`, `monitored` and `values` average over the ranks to those of
+/// the whole batch, `correct` adds up.
 #[derive(Debug)]
 pub struct LossOutput {
     /// Mean over the batch, a scalar with a graph.
     pub loss: Tensor,
-    /// Samples that the embedding alone, without any margin, puts nearest to their own class (or
+    /// Samples of this process that the embedding alone, without any margin, puts nearest to their own class (or
     /// to a sample of it, where a loss has no classes); a scalar without a graph.
     pub correct: Tensor,
     /// What `min-loss` compares where it is not `loss`: that of a loss whose difficulty is
@@ -105,9 +109,15 @@ pub trait Loss: std::fmt::Debug {
     fn after_step(&mut self) {}
 
     /// Where the loss has its classes, for pictures: weights [C, D] of any norm, of which the
-    /// direction counts. None of a loss without class weights.
+    /// direction counts. None of a loss without class weights, or that has only some of them here.
     fn centres(&self) -> Option<Tensor> {
         None
+    }
+
+    /// Parameters that are divided over the ranks. Their gradient is that of the whole batch: it is not to
+    /// be averaged.
+    fn sharded(&self) -> Vec<ShardedRows> {
+        Vec::new()
     }
 }
 
@@ -134,9 +144,19 @@ pub trait LossPart {
         false
     }
 
+    /// How the class weights are divided over the ranks.
+    fn partition(&self) -> Partition {
+        Partition::default()
+    }
+
+    /// Whether it, or a part of it, divides class weights over the ranks.
+    fn shards(&self) -> bool {
+        self.partition().shard
+    }
+
     /// What is wrong with the values taken together: (key below `loss`, message).
     fn validate(&self) -> Vec<(String, String)> {
-        Vec::new()
+        self.partition().validate()
     }
 }
 
@@ -179,6 +199,12 @@ impl LossConfig {
     /// What is wrong with the values taken together: (key below `loss`, message).
     pub fn validate(&self) -> Vec<(String, String)> {
         self.part().validate()
+    }
+
+    /// # Errors
+    /// Fewer classes than ranks to divide them over.
+    pub fn fits(&self, classes: usize, ranks: usize) -> Result<()> {
+        sharded::check(self.part().shards(), classes, ranks)
     }
 
     /// The columns that the loss adds to steps.csv.

@@ -7,6 +7,7 @@
 //! Differs from the reference in: within rounding of |cos| = 1 the margin has no gradient.
 
 use super::margin::{CosineClassifier, Gradient, Softmax, angle};
+use super::sharded::{Partition, ShardedRows};
 use super::{Loss, LossInput, LossOutput, LossPart};
 use crate::Result;
 use tch::{Tensor, nn};
@@ -21,6 +22,11 @@ crate::config_struct! {
         pub margin: f64 = 1.35, between(1.0, 16.0);
         /// Gradient through the margin, or around it.
         pub gradient: Gradient = Gradient::Exact;
+        /// Divide the class weights over the processes, none of which then holds all logits.
+        pub shard: bool = false;
+        /// Share of the classes that a training step looks at, those of the batch among them (Partial FC,
+        /// arXiv:2203.15565); below 1 it needs `shard`.
+        pub sample_rate: f64 = 1.0, between(0.0, 1.0);
     }
 }
 
@@ -32,17 +38,21 @@ struct Built {
 
 impl LossPart for Multiplicative {
     fn build(&self, path: &nn::Path, dim: i64, classes: i64) -> Box<dyn Loss> {
-        let classifier = CosineClassifier::new(path, dim, classes);
+        let classifier = CosineClassifier::new(path, dim, classes, self.partition());
         Box::new(Built { config: self.clone(), classifier })
+    }
+
+    fn partition(&self) -> Partition {
+        Partition { shard: self.shard, sample_rate: self.sample_rate }
     }
 }
 
 impl Loss for Built {
     fn forward(&mut self, input: &LossInput<'_>) -> Result<LossOutput> {
-        let Multiplicative { scale, margin, gradient } = self.config;
+        let Multiplicative { scale, margin, gradient, shard: _, sample_rate: _ } = self.config;
         let how = Softmax::new(scale, gradient);
         let target = |cosine_b: &Tensor| (angle(cosine_b) * margin).cos();
-        self.classifier.softmax(input.embedding, input.labels, how, target)
+        self.classifier.softmax(input, how, target)
     }
 
     fn columns(&self) -> Vec<String> {
@@ -50,6 +60,10 @@ impl Loss for Built {
     }
 
     fn centres(&self) -> Option<Tensor> {
-        Some(self.classifier.class_centres())
+        self.classifier.class_centres()
+    }
+
+    fn sharded(&self) -> Vec<ShardedRows> {
+        self.classifier.sharded()
     }
 }

@@ -42,13 +42,13 @@ impl LossPart for SigLip {
 
 impl Loss for Built {
     fn forward(&mut self, input: &LossInput<'_>) -> Result<LossOutput> {
-        let (image_bd, text_bd) = both("siglip", input)?;
+        let (batch, image_bd, text_bd) = both("siglip", input)?;
         let logits_bb = image_bd.matmul(&text_bd.tr()) * self.logit_scale.exp() + &self.logit_bias;
         let size = logits_bb.size()[0];
         let own_bb = Tensor::eye(size, (logits_bb.kind(), logits_bb.device())) * 2.0 - 1.0;
         let loss = -(own_bb * &logits_bb).log_sigmoid().sum(logits_bb.kind()) / size as f64;
         let own_b = Tensor::arange(size, (Kind::Int64, logits_bb.device()));
-        let correct = logits_bb.detach().argmax(1, false).eq_tensor(&own_b).sum(Kind::Int64);
+        let correct = batch.count_own(&logits_bb.detach().argmax(1, false).eq_tensor(&own_b));
         let values = vec![self.logit_scale.detach().exp(), self.logit_bias.detach().copy()];
         Ok(LossOutput { loss, correct, monitored: None, values })
     }

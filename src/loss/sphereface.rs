@@ -10,7 +10,8 @@
 //! Reference: the formula in PyTorch, whose forward is the Caffe layer's. Differs from Caffe in:
 //! the gradient is the loss's own; Caffe's backward is another one.
 
-use super::margin::{CosineClassifier, Gradient, Moved, Scale, Softmax, angle};
+use super::margin::{CosineClassifier, Gradient, Scale, Softmax, angle};
+use super::sharded::{Partition, ShardedRows};
 use super::sphereface_r::turns;
 use super::{Loss, LossInput, LossOutput, LossPart, read_state};
 use crate::Result;
@@ -30,6 +31,11 @@ crate::config_struct! {
         pub lambda_power: f64 = 1.0, non_negative();
         /// Least `lambda`; validation always uses it.
         pub lambda_min: f64 = 5.0, non_negative();
+        /// Divide the class weights over the processes, none of which then holds all logits.
+        pub shard: bool = false;
+        /// Share of the classes that a training step looks at, those of the batch among them (Partial FC,
+        /// arXiv:2203.15565); below 1 it needs `shard`.
+        pub sample_rate: f64 = 1.0, between(0.0, 1.0);
     }
 }
 
@@ -48,20 +54,31 @@ struct State {
 
 impl LossPart for SphereFace {
     fn build(&self, path: &nn::Path, dim: i64, classes: i64) -> Box<dyn Loss> {
-        let classifier = CosineClassifier::new(path, dim, classes);
+        let classifier = CosineClassifier::new(path, dim, classes, self.partition());
         Box::new(Built { config: self.clone(), classifier, state: State::default() })
     }
 
     fn reads_norms(&self) -> bool {
         true
     }
+
+    fn partition(&self) -> Partition {
+        Partition { shard: self.shard, sample_rate: self.sample_rate }
+    }
 }
 
 impl Built {
     /// In the step under way, counted from 1.
     fn lambda(&self) -> f64 {
-        let SphereFace { margin: _, lambda_base, lambda_gamma, lambda_power, lambda_min } =
-            self.config;
+        let SphereFace {
+            margin: _,
+            lambda_base,
+            lambda_gamma,
+            lambda_power,
+            lambda_min,
+            shard: _,
+            sample_rate: _,
+        } = self.config;
         let falling = 1.0 + lambda_gamma * (self.state.iteration + 1) as f64;
         lambda_min.max(lambda_base * falling.powf(-lambda_power))
     }
@@ -74,9 +91,8 @@ impl Built {
         };
         let how = Softmax { scale, gradient: Gradient::Exact, clip: 0.0 };
         let margin = self.config.margin;
-        self.classifier.softmax_with(input.embedding, input.labels, how, |cosine_b| Moved {
-            target_b: (cosine_b * lambda + psi(cosine_b, margin)) / (1.0 + lambda),
-            hard: None,
+        self.classifier.softmax(input, how, |cosine_b| {
+            (cosine_b * lambda + psi(cosine_b, margin)) / (1.0 + lambda)
         })
     }
 }
@@ -137,6 +153,10 @@ impl Loss for Built {
     }
 
     fn centres(&self) -> Option<Tensor> {
-        Some(self.classifier.class_centres())
+        self.classifier.class_centres()
+    }
+
+    fn sharded(&self) -> Vec<ShardedRows> {
+        self.classifier.sharded()
     }
 }

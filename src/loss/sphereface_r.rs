@@ -5,6 +5,7 @@
 //! s cos th. Reference: the formula of opensphere's `SphereFaceR`, in plain PyTorch.
 
 use super::margin::{CosineClassifier, Gradient, Softmax, angle};
+use super::sharded::{Partition, ShardedRows};
 use super::{Loss, LossInput, LossOutput, LossPart};
 use crate::Result;
 use std::f64::consts::PI;
@@ -17,6 +18,11 @@ crate::config_struct! {
         pub scale: f64 = 30.0, positive();
         /// Factor `m` on the target's angle; any number from 1.
         pub margin: f64 = 1.7, between(1.0, 16.0);
+        /// Divide the class weights over the processes, none of which then holds all logits.
+        pub shard: bool = false;
+        /// Share of the classes that a training step looks at, those of the batch among them (Partial FC,
+        /// arXiv:2203.15565); below 1 it needs `shard`.
+        pub sample_rate: f64 = 1.0, between(0.0, 1.0);
     }
 }
 
@@ -28,16 +34,20 @@ struct Built {
 
 impl LossPart for SphereFaceR {
     fn build(&self, path: &nn::Path, dim: i64, classes: i64) -> Box<dyn Loss> {
-        let classifier = CosineClassifier::new(path, dim, classes);
+        let classifier = CosineClassifier::new(path, dim, classes, self.partition());
         Box::new(Built { config: self.clone(), classifier })
+    }
+
+    fn partition(&self) -> Partition {
+        Partition { shard: self.shard, sample_rate: self.sample_rate }
     }
 }
 
 impl Loss for Built {
     fn forward(&mut self, input: &LossInput<'_>) -> Result<LossOutput> {
-        let SphereFaceR { scale, margin } = self.config;
+        let SphereFaceR { scale, margin, shard: _, sample_rate: _ } = self.config;
         let how = Softmax::new(scale, Gradient::Detached);
-        self.classifier.softmax(input.embedding, input.labels, how, |cosine_b| {
+        self.classifier.softmax(input, how, |cosine_b| {
             let scaled_b = angle(cosine_b) * margin;
             let (sign_b, twice_b) = turns(&scaled_b);
             sign_b * scaled_b.cos() - twice_b
@@ -49,7 +59,11 @@ impl Loss for Built {
     }
 
     fn centres(&self) -> Option<Tensor> {
-        Some(self.classifier.class_centres())
+        self.classifier.class_centres()
+    }
+
+    fn sharded(&self) -> Vec<ShardedRows> {
+        self.classifier.sharded()
     }
 }
 

@@ -7,6 +7,7 @@
 
 use super::arcface::{Boundary, additive};
 use super::margin::{CosineClassifier, Gradient, Softmax};
+use super::sharded::{Partition, ShardedRows};
 use super::{Loss, LossInput, LossOutput, LossPart};
 use crate::Result;
 use std::f64::consts::PI;
@@ -25,6 +26,11 @@ crate::config_struct! {
         pub subcenters: usize = 3, between(1, 64);
         /// Gradient through the margin, or around it.
         pub gradient: Gradient = Gradient::Exact;
+        /// Divide the class weights over the processes, none of which then holds all logits.
+        pub shard: bool = false;
+        /// Share of the classes that a training step looks at, those of the batch among them (Partial FC,
+        /// arXiv:2203.15565); below 1 it needs `shard`.
+        pub sample_rate: f64 = 1.0, between(0.0, 1.0);
     }
 }
 
@@ -37,18 +43,29 @@ struct Built {
 impl LossPart for SubcenterArcFace {
     fn build(&self, path: &nn::Path, dim: i64, classes: i64) -> Box<dyn Loss> {
         let centres = self.subcenters as i64;
-        let classifier = CosineClassifier::with_centres(path, dim, classes, centres);
+        let classifier =
+            CosineClassifier::with_centres(path, dim, classes, centres, self.partition());
         Box::new(Built { config: self.clone(), classifier })
+    }
+
+    fn partition(&self) -> Partition {
+        Partition { shard: self.shard, sample_rate: self.sample_rate }
     }
 }
 
 impl Loss for Built {
     fn forward(&mut self, input: &LossInput<'_>) -> Result<LossOutput> {
-        let SubcenterArcFace { scale, margin, boundary, subcenters: _, gradient } = self.config;
+        let SubcenterArcFace {
+            scale,
+            margin,
+            boundary,
+            subcenters: _,
+            gradient,
+            shard: _,
+            sample_rate: _,
+        } = self.config;
         let how = Softmax::new(scale, gradient);
-        self.classifier.softmax(input.embedding, input.labels, how, |cosine_b| {
-            additive(cosine_b, margin, boundary)
-        })
+        self.classifier.softmax(input, how, |cosine_b| additive(cosine_b, margin, boundary))
     }
 
     fn columns(&self) -> Vec<String> {
@@ -56,6 +73,10 @@ impl Loss for Built {
     }
 
     fn centres(&self) -> Option<Tensor> {
-        Some(self.classifier.class_centres())
+        self.classifier.class_centres()
+    }
+
+    fn sharded(&self) -> Vec<ShardedRows> {
+        self.classifier.sharded()
     }
 }

@@ -1,6 +1,7 @@
 //! A weighted sum of losses on one embedding: hybrid training, such as a margin softmax beside a
 //! triplet loss, or beside CLIP's.
 
+use super::sharded::ShardedRows;
 use super::{Loss, LossConfig, LossInput, LossOutput, LossPart, Needs};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
@@ -60,6 +61,10 @@ impl LossPart for Sum {
             pairs: sum.pairs || needs.pairs,
             text: sum.text || needs.text,
         })
+    }
+
+    fn shards(&self) -> bool {
+        self.parts.values().any(|part| part.loss.part().shards())
     }
 
     fn validate(&self) -> Vec<(String, String)> {
@@ -161,6 +166,18 @@ impl Loss for Built {
 
     fn after_step(&mut self) {
         self.parts.iter_mut().for_each(|term| term.loss.after_step());
+    }
+
+    fn sharded(&self) -> Vec<ShardedRows> {
+        let of = |term: &Term| {
+            let own = term.loss.sharded().into_iter();
+            let named = |rows: ShardedRows| {
+                let name = format!("{}.{}", term.name, rows.name);
+                ShardedRows { name, ..rows }
+            };
+            own.map(named).collect::<Vec<_>>()
+        };
+        self.parts.iter().flat_map(of).collect()
     }
 
     /// Those of the first part that has some.

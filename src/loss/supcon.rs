@@ -35,8 +35,8 @@ impl LossPart for SupCon {
 
 impl Loss for Built {
     fn forward(&mut self, input: &LossInput<'_>) -> Result<LossOutput> {
-        let pairs = Pairs::new(input.embedding, input.labels);
-        let Pairs { cosine_bb, positive_bb, negative_bb } = &pairs;
+        let pairs = Pairs::new(input)?;
+        let Pairs { cosine_bb, positive_bb, negative_bb, batch: _ } = &pairs;
         let own_bb = positive_bb.logical_or(negative_bb).logical_not();
         let logits_bb = (cosine_bb / self.temperature).masked_fill(&own_bb, f64::NEG_INFINITY);
         let log_p_bb = logits_bb.log_softmax(1, cosine_bb.kind());

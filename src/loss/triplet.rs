@@ -15,6 +15,7 @@
 use super::pairs::Pairs;
 use super::{Loss, LossInput, LossOutput, LossPart, Needs};
 use crate::Result;
+use crate::distributed::Group;
 use tch::{Kind, Tensor, nn};
 
 crate::config_choice! {
@@ -92,6 +93,21 @@ impl LossPart for Triplet {
 
 /// Triplets by the positions of anchor, positive and negative, each int64 `[T]`.
 struct Triplets([Tensor; 3]);
+
+impl Triplets {
+    /// Those that rank 0 drew.
+    fn shared(self, group: &Group) -> Result<Triplets> {
+        let [anchor, positive, negative] = self.0;
+        let mut count = Tensor::from(anchor.size()[0]);
+        group.broadcast(&mut count, 0)?;
+        let mut drawn = match group.is_first() {
+            true => Tensor::stack(&[anchor, positive, negative], 0),
+            false => anchor.new_zeros([3, count.int64_value(&[])], (Kind::Int64, anchor.device())),
+        };
+        group.broadcast(&mut drawn, 0)?;
+        Ok(Triplets([0, 1, 2].map(|row| drawn.get(row))))
+    }
+}
 
 /// Distances of a batch, without a graph.
 struct Batch<'a> {
@@ -216,7 +232,7 @@ impl Batch<'_> {
 /// What a selection goes through: every triplet, every pair whose anchor has a negative, or every
 /// anchor that has both.
 fn considered(selection: Selection, pairs: &Pairs) -> Tensor {
-    let Pairs { cosine_bb, positive_bb, negative_bb } = pairs;
+    let Pairs { cosine_bb, positive_bb, negative_bb, batch: _ } = pairs;
     let kind = cosine_bb.kind();
     let negatives_b1 = negative_bb.sum_dim_intlist([1i64].as_slice(), true, kind);
     match selection {
@@ -236,7 +252,7 @@ fn any(mask: &Tensor) -> Tensor {
 impl Loss for Built {
     fn forward(&mut self, input: &LossInput<'_>) -> Result<LossOutput> {
         let Triplet { margin, distance, selection, mean } = self.config;
-        let pairs = Pairs::new(input.embedding, input.labels);
+        let pairs = Pairs::new(input)?;
         let kind = pairs.cosine_bb.kind();
         let squared_bb = (pairs.cosine_bb.shallow_clone() * -2.0 + 2.0).clamp_min(0.0);
         let distance_bb = match distance {
@@ -251,8 +267,12 @@ impl Loss for Built {
                 negative_bb: &pairs.negative_bb,
                 margin,
             };
-            batch.select(selection)
-        });
+            let triplets = batch.select(selection);
+            match (selection, pairs.batch.group()) {
+                (Selection::SemiHardRandom, Some(group)) => triplets.shared(group),
+                _ => Ok(triplets),
+            }
+        })?;
         let at = |other: &Tensor| distance_bb.index(&[Some(&anchor), Some(other)]);
         let hinge_t = (at(&positive) - at(&negative) + margin).clamp_min(0.0);
         let nonzero = hinge_t.detach().gt(0.0).sum(kind);
