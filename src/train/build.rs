@@ -175,6 +175,7 @@ pub fn build<'a>(
         saving: store
             .map(|store| Saving::new(store, experiment.checkpoint.background, path, &progress)),
         stop: stop.clone(),
+        first_step: progress.step,
         progress,
         labels,
         loss_columns,

@@ -67,7 +67,10 @@ impl Ranks {
         let mut table: toml::Table = toml::from_str(&text)
             .map_err(|error| Error::failed(format!("the resolved experiment: {error}")))?;
         table.remove("paths");
-        group.agree("program", concat!("arcrun ", env!("CARGO_PKG_VERSION")))?;
+        // Two builds hardly ever have the same size.
+        let size = std::env::current_exe().and_then(std::fs::metadata).map_or(0, |file| file.len());
+        let version = env!("CARGO_PKG_VERSION");
+        group.agree("program", &format!("arcrun {version}, {size} bytes"))?;
         let lines = toml::to_string(&table).unwrap_or(text);
         group.agree("configuration", &checkpoint::durable::sha256(lines.as_bytes()))
     }

@@ -65,6 +65,8 @@ pub struct Trainer<'a> {
     pub divided: Divided,
     /// `train.max_time` is over, as all ranks see it.
     pub over: bool,
+    /// Steps done before this session.
+    pub first_step: u64,
 }
 
 impl Trainer<'_> {
@@ -116,9 +118,26 @@ impl Trainer<'_> {
         }
         let settled = self.settle();
         self.tell_overfit()?;
+        self.tell_traffic()?;
         self.evaluate_best()?;
         self.ranks.meet()?;
         settled
+    }
+
+    /// What the ranks sent in this session.
+    fn tell_traffic(&mut self) -> Result<()> {
+        let (Some(sent), Some(reducer)) = (self.ranks.sent(), &self.reducer) else { return Ok(()) };
+        let ranks = self.ranks.size() as f64;
+        let steps = self.progress.step.saturating_sub(self.first_step).max(1);
+        let ideal = 2.0 * (ranks - 1.0) / ranks * reducer.bytes() as f64;
+        let text = format!(
+            "{ranks} processes: {:.3} MB sent by each in a step, where averaging {:.3} MB of gradients \
+             takes {:.3} MB",
+            sent as f64 / steps as f64 / 1e6,
+            reducer.bytes() as f64 / 1e6,
+            ideal / 1e6
+        );
+        self.recorder.notice(text)
     }
 
     /// What training on a few batches alone shows.
