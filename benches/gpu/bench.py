@@ -109,8 +109,9 @@ def measure(command, environment, limit):
     if "out of memory" in said.lower():
         return "out of memory"
     lines = [line.strip(" │×") for line in said.splitlines() if line.strip(" │×")]
-    wrong = [line for line in lines if "error" in line.lower()] or lines or ["nothing was said"]
-    return f"failed: {wrong[0][:120]}"
+    # What names a key says most, and no path.
+    wrong = [line for line in lines if "`" in line] or [line for line in lines if "error" in line.lower()]
+    return f"failed: {(wrong or lines or ['nothing was said'])[0][:120]}"
 
 
 def environment_with(torch_folder):
