@@ -12,8 +12,12 @@ use std::sync::Arc;
 /// name are the same.
 #[derive(Clone, Debug)]
 pub enum Image {
-    File(Box<Path>),
-    Member { container: Arc<dyn Container>, number: u32 },
+    /// Shared, since a list is divided by copying its images, and there are millions.
+    File(Arc<Path>),
+    Member {
+        container: Arc<dyn Container>,
+        number: u32,
+    },
 }
 
 impl Image {

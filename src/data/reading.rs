@@ -98,7 +98,7 @@ impl Reading {
         identities: impl Iterator<Item = &'a Identity>,
         shares: Shares,
     ) -> Result<Splits> {
-        let identities: Vec<_> = identities.cloned().collect();
+        let identities: Vec<&Identity> = identities.collect();
         if let [only] = identities.as_slice() {
             return Err(Error::input(format!(
                 "{} holds one identity, `{}`; telling faces apart needs two",

@@ -2,6 +2,8 @@
 //!
 //! A split depends on the seed and on the names found, never on the order of the file system.
 
+use std::borrow::Borrow;
+
 use sha2::{Digest, Sha256};
 
 use super::order::permutation;
@@ -40,7 +42,11 @@ pub struct Parts {
 ///
 /// # Errors
 /// An identity with fewer images than there are parts.
-pub fn within_identities(identities: &[Identity], shares: Shares, seed: u64) -> Result<Parts> {
+pub fn within_identities<I: Borrow<Identity>>(
+    identities: &[I],
+    shares: Shares,
+    seed: u64,
+) -> Result<Parts> {
     let mut parts = Parts::default();
     let unused = (1.0 - shares.train - shares.validation - shares.test).max(0.0);
     let (mut for_validation, mut for_test, mut for_nothing) = (
@@ -49,7 +55,7 @@ pub fn within_identities(identities: &[Identity], shares: Shares, seed: u64) -> 
         // Less than this is a rounding error of the sum.
         Quota::new(if unused < 1e-9 { 0.0 } else { unused }),
     );
-    for identity in identities {
+    for identity in identities.iter().map(Borrow::borrow) {
         let count = identity.images.len();
         if count < shares.parts() {
             return Err(too_few(identity, shares));
