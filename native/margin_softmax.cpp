@@ -174,7 +174,8 @@ char *arcrun_cosines(arcrun_tensor embedding, arcrun_tensor weight, int64_t cent
       cosine_br.mul_(tensor(inverse));
     }
     if (centres > 1) {
-      auto best = cosine_br.view({embedding_bd.size(0), -1, centres}).max(2);
+      auto classes = weight_rd.size(0) / centres;
+      auto best = cosine_br.view({embedding_bd.size(0), classes, centres}).max(2);
       tensor(cosine) = std::get<0>(best);
       tensor(centre) = std::get<1>(best);
     } else {

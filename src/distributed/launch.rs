@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 /// How long the others may go on when one rank has failed: for a checkpoint, and their own words.
 const GRACE: Duration = Duration::from_secs(30);
+/// The variable that tells a rank the process id of who started it.
+pub const STARTER: &str = "ARCRUN_RANK_OF";
 const POLL: Duration = Duration::from_millis(20);
 
 /// `arguments` without `--nproc N` or `--nproc=N`, up to a `--`.
@@ -118,6 +120,7 @@ fn environment(command: &mut Command, rank: usize, count: usize, port: &str) {
     command.envs([("TORCHELASTIC_RESTART_COUNT", "0"), ("TORCHELASTIC_MAX_RESTARTS", "0")]);
     command.env("TORCHELASTIC_RUN_ID", format!("nproc-{}", std::process::id()));
     command.env_remove("TORCHELASTIC_USE_AGENT_STORE");
+    command.env(STARTER, std::process::id().to_string());
     if std::env::var_os("OMP_NUM_THREADS").is_none() {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         command.env("OMP_NUM_THREADS", (cores / count).max(1).to_string());

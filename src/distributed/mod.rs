@@ -20,7 +20,7 @@ pub(crate) use batch::integers;
 pub use batch::{Samples, WholeBatch};
 pub use env::{Launch, Launcher};
 pub use group::{Group, Reduction};
-pub use launch::{free_port, local_processes, without_nproc};
+pub use launch::{STARTER, free_port, local_processes, without_nproc};
 pub use reducer::Reducer;
 
 use std::sync::{Arc, PoisonError, RwLock};

@@ -2,8 +2,8 @@
 //! al. 2022, arXiv:2204.00964, eq. 13 to 17).
 //!
 //! n = embedding norm without gradient, clipped to [0.001, 100]; mean and std are running values
-//! of the batch's, with weight t_alpha on the new one, updated before use in training (a batch of
-//! one keeps the std); the batch is that of all processes. z = clip(h (n - mean) / (std + 1e-3), -1, 1). Cosines are clipped to
+//! of the batch's (of all processes), with weight t_alpha on the new one, updated before use in training
+//! (a batch of one keeps the std). z = clip(h (n - mean) / (std + 1e-3), -1, 1). Cosines are clipped to
 //! +-(1 - 1e-3); target logit s (cos(clip(th - m z, 1e-3, pi - 1e-3)) - (m + m z)).
 //! Reference: the formula of the authors' code in plain PyTorch.
 

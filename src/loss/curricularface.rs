@@ -3,8 +3,8 @@
 //!
 //! The target is ArcFace's with the line past pi. A negative with cos > cos(th_y + m), the value
 //! without the line, becomes cos (t + cos). Before each use in training
-//! t = 0.01 mean(target cos) + 0.99 t, from 0; the mean is that of all processes. Reference: the formula of the authors' code in
-//! plain PyTorch.
+//! t = 0.01 mean(target cos) + 0.99 t, from 0; the mean is that of all processes. Reference: the formula
+//! of the authors' code in plain PyTorch.
 
 use super::arcface::{Boundary, additive, shift};
 use super::margin::{CosineClassifier, Gradient, Moved, Softmax};

@@ -70,8 +70,8 @@ pub struct LossInput<'a> {
 pub struct LossOutput {
     /// Mean over the batch, a scalar with a graph.
     pub loss: Tensor,
-    /// Samples of this process that the embedding alone, without any margin, puts nearest to their own class (or
-    /// to a sample of it, where a loss has no classes); a scalar without a graph.
+    /// Samples of this process that the embedding alone, without any margin, puts nearest to their own
+    /// class (or to a sample of it, where a loss has no classes); a scalar without a graph.
     pub correct: Tensor,
     /// What `min-loss` compares where it is not `loss`: that of a loss whose difficulty is
     /// annealed, at its final difficulty. Without a graph.

@@ -1,12 +1,15 @@
-//! A trial whose runner dies stops with a checkpoint.
+//! A trial whose runner dies stops with a checkpoint, and so does a rank of `--nproc` whose starter dies.
 
+use crate::distributed::STARTER;
 use crate::record::feed::VARIABLE;
 use rustix::process::{Signal, getpid, getppid, kill_process};
 
-/// Called first thing in every process: where a runner started it, the system is asked to send
-/// SIGTERM when that runner ends, however it ends.
+/// Called first thing in every process: where a runner or `--nproc` started it, the system is asked to
+/// send SIGTERM when that one ends, however it ends.
 pub fn watch() {
-    let Some(runner) = std::env::var(VARIABLE).ok().and_then(|pid| pid.parse::<i32>().ok()) else {
+    // A trial may itself start ranks, whose parent it is.
+    let started = [STARTER, VARIABLE].iter().find_map(|name| std::env::var(name).ok());
+    let Some(runner) = started.and_then(|pid| pid.parse::<i32>().ok()) else {
         return;
     };
     #[cfg(target_os = "linux")]

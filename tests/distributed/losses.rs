@@ -125,12 +125,17 @@ fn compare(group: &Arc<Group>, whole: &LossConfig, divided: &LossConfig, name: &
 
 /// Numbers within rounding.
 fn assert_state(got: &serde_json::Value, expected: &serde_json::Value, name: &str) {
-    let Some(expected) = expected.as_object() else {
-        return assert_eq!(got, expected, "{name}");
-    };
-    for (key, value) in expected {
-        let (got, value) = (got[key].as_f64().unwrap(), value.as_f64().unwrap());
-        assert!((got - value).abs() <= 1e-12 * value.abs().max(1.0), "{name}: {key} {got} {value}");
+    match (expected.as_object(), expected.as_f64()) {
+        (Some(expected), _) => {
+            for (key, value) in expected {
+                assert_state(&got[key], value, &format!("{name}: {key}"));
+            }
+        }
+        (None, Some(value)) => {
+            let got = got.as_f64().unwrap();
+            assert!((got - value).abs() <= 1e-12 * value.abs().max(1.0), "{name}: {got} {value}");
+        }
+        (None, None) => assert_eq!(got, expected, "{name}"),
     }
 }
 
