@@ -106,7 +106,7 @@ fn sigterm_is_a_pre_emption_and_the_stop_button_a_stop() {
         let state = double.runs().remove(0);
         assert_eq!(state.exitcode, Some(75));
         assert_eq!(state.preempting.contains(&true), !button, "{:?}", state.preempting);
-        assert!(ended.stderr.contains(if button { "W&B" } else { "a signal" }), "{}", ended.stderr);
+        assert!(ended.stderr.contains(if button { "W&B" } else { "SIGTERM" }), "{}", ended.stderr);
         assert!(tiny.path("run/checkpoints/latest").exists());
     }
 }

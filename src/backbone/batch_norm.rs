@@ -69,8 +69,8 @@ impl ModuleT for BatchNorm {
     /// # Shapes
     /// [B, C] or [B, C, ...] to the same shape.
     ///
-    /// # Panics
-    /// Where another of the processes that share their statistics is lost.
+    /// Where another of the processes that share their statistics is lost, it goes up to
+    /// [`distributed::caught`].
     fn forward_t(&self, maps: &Tensor, train: bool) -> Tensor {
         let train = train && !self.frozen.load(Ordering::Relaxed);
         // The batch's own statistics normalise it; moving the running ones belongs to the first run.
@@ -85,7 +85,8 @@ impl ModuleT for BatchNorm {
             };
             let normed = shared.forward(group.handle(), maps);
             return normed.unwrap_or_else(|error| {
-                panic!("{}", group.failed("share a batch norm's statistics", &error.to_string()))
+                let text = error.to_string();
+                distributed::give_up(group.failed("share a batch norm's statistics", &text))
             });
         }
         maps.batch_norm(

@@ -23,6 +23,7 @@ pub use group::{Group, Reduction};
 pub use launch::{STARTER, free_port, local_processes, without_nproc};
 pub use reducer::Reducer;
 
+use crate::{Error, Result};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// What the layers and losses of this process are to reach over.
@@ -43,6 +44,22 @@ fn entered() -> Option<Entered> {
 pub fn enter(group: Arc<Group>, sync_batch_norm: bool) {
     let entered = Entered { group, sync_batch_norm };
     *CURRENT.write().unwrap_or_else(PoisonError::into_inner) = Some(entered);
+}
+
+/// Where a layer that can't return an error loses another rank: goes up to [`caught`], without the words
+/// and the note of a panic.
+pub(crate) fn give_up(error: Error) -> ! {
+    std::panic::resume_unwind(Box::new(error))
+}
+
+/// Runs `body`; what a layer [gave up](give_up) with is its error.
+pub fn caught<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or_else(|payload| {
+        match payload.downcast::<Error>() {
+            Ok(error) => Err(*error),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
 }
 
 /// Ends what [`enter`] began.

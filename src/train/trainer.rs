@@ -17,7 +17,7 @@ use crate::checkpoint::{self, Labels, Name, Named, Snapshot, State, find};
 use crate::config::check;
 use crate::config::tables::OnNonFinite;
 use crate::data::Loader;
-use crate::distributed::Reducer;
+use crate::distributed::{self, Reducer};
 use crate::optimizer::Optimizer;
 use crate::plan::Plan;
 use crate::record::{AVERAGE, EpochRow, Event, Recorder};
@@ -73,7 +73,7 @@ impl Trainer<'_> {
     /// Trains to the end, or to a stop or a failure. What can be kept has been kept when this
     /// returns: an error of kind `Stopped` comes after its checkpoint.
     pub fn run(&mut self) -> Result<()> {
-        match self.run_through() {
+        match distributed::caught(|| self.run_through()) {
             Err(stopped @ Error::Stopped { .. }) => {
                 if self.progress.step > 0 {
                     self.save(false)?;
