@@ -397,8 +397,10 @@ fn no_space_left_for_a_checkpoint() {
     let script = "trap '' XFSZ; ulimit -f 100; exec \"$0\" \"$@\"";
     let mut limited = tiny.under_shell(script, &more);
     Ended::of(&mut limited).exits(1).says(&[
-        "error: cannot write ",
+        "warning: no checkpoint of step 16: cannot write ",
+        "error: the last state (epoch 2, step 16) is not saved: cannot write ",
         "model.safetensors: File too large",
+        "help: latest is that of epoch 1, step 8",
         "the checkpoints written before stand as they were",
     ]);
     assert_eq!(status(&run), "failed");
