@@ -82,7 +82,7 @@ impl WholeBatch {
         }
     }
 
-    /// True values among this rank's samples of [N].
+    /// True values among this rank's samples of `[N]`.
     pub fn count_own(&self, mask_n: &Tensor) -> Tensor {
         self.own_rows(mask_n).sum(Kind::Int64)
     }

@@ -52,7 +52,7 @@ pub(crate) fn give_up(error: Error) -> ! {
     std::panic::resume_unwind(Box::new(error))
 }
 
-/// Runs `body`; what a layer [gave up](give_up) with is its error.
+/// Runs `body`; what a layer gave up with is its error.
 pub fn caught<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or_else(|payload| {
         match payload.downcast::<Error>() {
