@@ -20,6 +20,7 @@
 
 #include <ATen/Functions.h>
 #include <ATen/core/grad_mode.h>
+#include <c10/util/Logging.h>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 #include <torch/csrc/distributed/c10d/reducer.hpp>
@@ -100,6 +101,8 @@ Group &group(arcrun_group handle) { return *static_cast<Group *>(handle); }
 
 #ifdef ARCRUN_GLOO
 GroupPtr create(const arcrun_group_options &given) {
+  // c10d logs every attempt with its stack; the error that ends them says it all.
+  if (!getenv("TORCH_CPP_LOG_LEVEL")) FLAGS_caffe2_log_level = c10::GLOG_FATAL;
   std::chrono::milliseconds timeout(given.timeout_ms);
   c10d::TCPStoreOptions store_options;
   store_options.port = given.port;
