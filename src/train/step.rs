@@ -264,7 +264,13 @@ impl Stepper {
         let mut gradients = optimizer.slots().gradients();
         let skipped = match &mut self.scaler {
             Some(scaler) => {
-                let non_finite = scaler.unscale(&mut gradients, factor)?;
+                let mut non_finite = scaler.unscale(&mut gradients, factor)?;
+                let group = crate::distributed::current().filter(|_| !self.divided.is_empty());
+                if let Some(group) = group {
+                    // What is divided can overflow on one rank alone.
+                    let flag = f64::from(u8::from(non_finite));
+                    non_finite = group.reduce_numbers(&[flag], Reduction::Max)?[0] > 0.0;
+                }
                 scaler.update(non_finite);
                 non_finite
             }
