@@ -69,6 +69,21 @@ fn accumulated_batches_equal_the_large_one() {
     }
 }
 
+/// Whatever counts steps before the training counts them as it does.
+#[test]
+fn a_dry_run_and_a_schedule_count_the_same_steps() {
+    let tiny = Tiny::new();
+    for (set, steps) in [("train.accumulate=3", 3), ("train.overfit_batches=2", 2)] {
+        let said = tiny.succeed(&["check", "tiny.toml", "--set", set]);
+        assert!(said.contains(&format!("3 epochs of {steps}")), "{said}");
+        let args = ["parts", "scheduler", "tiny.toml", "--plot", "lr.png", "--set", set];
+        let said = tiny.succeed(&args);
+        assert!(said.contains(&format!("{} steps", 3 * steps)), "{said}");
+        let run = train(&tiny, set, &[set]);
+        assert_eq!(column(&run.join("steps.csv"), "step").len(), 3 * steps);
+    }
+}
+
 #[test]
 fn accumulation_goes_on_after_a_stop_as_if_there_was_none() {
     let tiny = Tiny::new();

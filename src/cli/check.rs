@@ -4,11 +4,12 @@ use super::args::{Settings, experiment_files};
 use super::progress::Counter;
 use super::{print_error, request, say};
 use crate::config::{Loaded, load};
-use crate::data::{Dataset, Loader, LoaderOptions, OnCorrupt};
+use crate::data::{Dataset, OnCorrupt};
 use crate::evaluate::Absent;
 use crate::inference::{self, embedding};
 use crate::plan::Plan;
 use crate::record::Verbosity;
+use crate::train::build::{steps_per_epoch, train_loader};
 use crate::train::embedder::pixels;
 use crate::train::model::Model;
 use crate::train::pretrained;
@@ -16,7 +17,6 @@ use crate::train::session::{Prepared, prepare, set_up_torch, wandb_settings};
 use crate::train::signals::StopFlag;
 use crate::{Error, Result};
 use std::fmt::Write;
-use std::sync::Arc;
 
 /// Checks every file and reports every error before it fails.
 pub fn check(patterns: &[String], settings: &Settings) -> Result<()> {
@@ -55,20 +55,8 @@ pub fn dry_run(plan: &Plan) -> Result<String> {
     let grouped = model.grouped(plan)?;
     let parameters = grouped.values();
     let groups = [grouped.notice, model.frozen_notice(experiment.train.epochs)];
-    let options = LoaderOptions {
-        batch_size: experiment.train.batch_size,
-        seed: experiment.seed,
-        sampler: Some(experiment.sampler.clone()),
-        drop_last: experiment.train.drop_last,
-        workers: 1,
-        prefetch: 1,
-        on_corrupt: splits.on_corrupt,
-        shard: Default::default(),
-    };
-    let augmentation = Some(experiment.augmentation.clone());
-    let loader =
-        Loader::new(Arc::new(splits.train), experiment.preprocess.build(), augmentation, options)?;
-    let steps = loader.batches_per_epoch();
+    let loader = train_loader(plan, splits.train, splits.on_corrupt)?;
+    let steps = steps_per_epoch(plan, &loader);
     if let Some(batch) = loader.epoch(0, 0).next() {
         let pixels = pixels(&batch?).to_device(plan.device);
         let _ = tch::no_grad(|| model.embed(&model.normalize(&pixels), false));

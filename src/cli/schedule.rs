@@ -10,7 +10,7 @@ use crate::plan::Plan;
 use crate::plot::Format;
 use crate::record::Verbosity;
 use crate::scheduler::{Horizon, chart};
-use crate::train::build::train_loader;
+use crate::train::build::{steps_per_epoch, train_loader};
 use crate::train::session::prepare;
 use crate::train::signals::StopFlag;
 use crate::{Error, Result};
@@ -66,7 +66,7 @@ pub fn plot(
 fn count_steps(plan: &Plan, verbosity: Verbosity) -> Result<usize> {
     let prepared = prepare(plan, verbosity, Absent::LeaveOut, &StopFlag::default());
     let splits = prepared.map_err(or_state)?.splits;
-    Ok(train_loader(plan, splits.train, splits.on_corrupt)?.batches_per_epoch())
+    Ok(steps_per_epoch(plan, &train_loader(plan, splits.train, splits.on_corrupt)?))
 }
 
 /// The other way to say how many steps an epoch has.

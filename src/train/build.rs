@@ -89,15 +89,12 @@ pub fn build<'a>(
         }
         false => None,
     };
-    let mut train = train_loader(plan, splits.train, splits.on_corrupt)?;
-    if experiment.train.overfit_batches > 0 {
-        train = overfit_loader(plan, &train, splits.on_corrupt)?;
-    }
+    let train = train_loader(plan, splits.train, splits.on_corrupt)?;
     let validation =
         validation.map(|set| validation_loader(plan, set, splits.on_corrupt)).transpose()?;
 
     let limits = &experiment.train;
-    let steps_per_epoch = train.batches_per_epoch().div_ceil(limits.accumulate);
+    let steps_per_epoch = steps_per_epoch(plan, &train);
     if limits.accumulate > 1 && experiment.loss.needs() != Needs::default() {
         recorder.notice(format!(
             "train.accumulate: the loss `{}` compares the images of one batch of {}, not of all {} \
@@ -190,7 +187,8 @@ pub fn build<'a>(
     })
 }
 
-/// The batches that are trained on.
+/// The batches that are trained on; with `train.overfit_batches` the first ones of the first epoch, in
+/// every epoch and without augmentation.
 ///
 /// # Errors
 /// Those of [`Loader::new`].
@@ -199,18 +197,27 @@ pub fn train_loader(plan: &Plan, train: Dataset, on_corrupt: OnCorrupt) -> Resul
     let drop_last = leaves_out_last(experiment, train.len());
     let options = LoaderOptions { drop_last, ..options(plan, on_corrupt) };
     let augmentation = Some(experiment.augmentation.clone());
-    Loader::new(Arc::new(train), experiment.preprocess.build(), augmentation, options)
+    let preprocess = experiment.preprocess.build();
+    let loader = Loader::new(Arc::new(train), preprocess.clone(), augmentation, options.clone())?;
+    let batches = experiment.train.overfit_batches;
+    if batches == 0 {
+        return Ok(loader);
+    }
+    let subset = loader.dataset().subset(&loader.first_items(batches));
+    let drop_last = leaves_out_last(experiment, subset.len());
+    // Fewer images than a batch make the batch.
+    let drop_last = drop_last && subset.len() >= options.batch_size;
+    Loader::new(
+        Arc::new(subset),
+        preprocess,
+        None,
+        LoaderOptions { sampler: None, drop_last, ..options },
+    )
 }
 
-/// The first batches of the first epoch as `train` makes them, in every epoch and without augmentation.
-///
-/// # Errors
-/// Those of [`Loader::new`].
-fn overfit_loader(plan: &Plan, train: &Loader, on_corrupt: OnCorrupt) -> Result<Loader> {
-    let items = train.first_items(plan.experiment.train.overfit_batches);
-    let subset = train.dataset().subset(&items);
-    let options = LoaderOptions { sampler: None, drop_last: false, ..options(plan, on_corrupt) };
-    Loader::new(Arc::new(subset), plan.experiment.preprocess.build(), None, options)
+/// Optimizer steps of an epoch.
+pub fn steps_per_epoch(plan: &Plan, train: &Loader) -> usize {
+    train.batches_per_epoch().div_ceil(plan.experiment.train.accumulate)
 }
 
 /// The batches that are validated on: each image once, in order, as it is.

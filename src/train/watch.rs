@@ -44,11 +44,6 @@ impl Watch {
         -self.objective.score(value)
     }
 
-    /// The value whose cost this is.
-    pub fn of_cost(&self, cost: f64) -> f64 {
-        if self.cost(1.0) > 0.0 { cost } else { -cost }
-    }
-
     /// Why the experiment can't measure it, and what would help.
     pub fn fault(&self, experiment: &Experiment) -> Option<(String, Option<String>)> {
         if let Some(fault) = self.objective.fault(experiment, &[]) {
@@ -145,9 +140,6 @@ mod tests {
         let accuracy = Watch::new("lfw/accuracy", Goal::Auto);
         let turned = Watch::new("val_loss", Goal::Maximize);
         assert_eq!((loss.cost(2.0), accuracy.cost(0.5), turned.cost(2.0)), (2.0, -0.5, -2.0));
-        for watch in [loss, accuracy, turned] {
-            assert_eq!(watch.of_cost(watch.cost(0.25)), 0.25);
-        }
     }
 
     #[test]
