@@ -84,14 +84,7 @@ pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
     }
     let wandb = wandb_settings(plan)?;
     set_up_torch(plan, start.snapshot())?;
-    let prepared =
-        ranks.first_then_others(|| prepare(plan, options.verbosity, Absent::LeaveOut, stop))?;
-    ranks.agree_on_data(&prepared.splits)?;
-    if prepared.splits.validation.as_ref().is_none_or(|set| set.is_empty()) {
-        watch::without_validation(plan)?;
-    }
-    let labels = labels(&prepared.splits.train);
-    plan.experiment.loss.fits(labels.names.len(), ranks.size())?;
+    let (prepared, labels) = prepare_all(plan, options.verbosity, stop, &ranks)?;
     if let Some(Snapshot { state, .. }) = start.snapshot() {
         checkpoint::same_labels(&plan.file, &labels, &state.labels)?;
     }
@@ -116,6 +109,23 @@ pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
     session.train(plan, prepared, labels, stop, options)
 }
 
+/// The data, which all ranks refuse alike, and its labels.
+fn prepare_all(
+    plan: &Plan,
+    verbosity: Verbosity,
+    stop: &StopFlag,
+    ranks: &Ranks,
+) -> Result<(Prepared, Labels)> {
+    let prepared = ranks.first_then_others(|| prepare(plan, verbosity, Absent::LeaveOut, stop))?;
+    ranks.agree_on_data(&prepared.splits)?;
+    if prepared.splits.validation.as_ref().is_none_or(|set| set.is_empty()) {
+        watch::without_validation(plan)?;
+    }
+    let labels = labels(&prepared.splits.train);
+    plan.experiment.loss.fits(labels.names.len(), ranks.size())?;
+    Ok((prepared, labels))
+}
+
 /// Trains beside rank 0, which decides where the training starts and writes everything. Returns the run
 /// folder as rank 0 has it; empty where there was nothing to continue.
 fn follow(plan: &Plan, stop: &StopFlag, ranks: &Ranks) -> Result<PathBuf> {
@@ -124,10 +134,7 @@ fn follow(plan: &Plan, stop: &StopFlag, ranks: &Ranks) -> Result<PathBuf> {
     }
     let snapshot = ranks.hear_snapshot()?;
     set_up_torch(plan, snapshot.as_deref())?;
-    let prepared =
-        ranks.first_then_others(|| prepare(plan, Verbosity::Quiet, Absent::LeaveOut, stop))?;
-    ranks.agree_on_data(&prepared.splits)?;
-    let labels = labels(&prepared.splits.train);
+    let (prepared, labels) = prepare_all(plan, Verbosity::Quiet, stop, ranks)?;
     let run: PathBuf = ranks.of_first(PathBuf::new())?;
     let opened = Opened { recorder: Recorder::new(), store: None, snapshot, eval_rows: 0 };
     let mut trainer = build(plan, prepared, labels, stop, &run, None, opened)?;
