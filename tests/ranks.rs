@@ -218,6 +218,20 @@ fn ranks_with_different_experiments_are_refused() {
     assert!(!tiny.path("run-0").exists());
 }
 
+/// Eight identities, nine processes: every rank says so, with one exit code.
+#[test]
+fn more_ranks_than_classes_to_divide_are_refused_by_all() {
+    let tiny = Tiny::new();
+    if !can_join(&tiny) {
+        return;
+    }
+    let args = ["tiny.toml", "--run-dir", "run", "--nproc", "9", "--set", "loss.shard=true"];
+    let refused = tiny.run(&[&args, &SAME[..]].concat()).exits(2);
+    assert_eq!(refused.stderr.matches("divides 8 classes over 9 processes").count(), 9);
+    assert!(!refused.stderr.contains("another rank ended"), "{}", refused.stderr);
+    assert!(!tiny.path("run").exists());
+}
+
 #[test]
 fn half_an_environment_is_an_error() {
     let tiny = Tiny::new();

@@ -343,6 +343,9 @@ fn training_stops_when_a_metric_of_an_evaluation_no_longer_improves() {
     let losses = numbers(&run, "epochs.csv", "train_loss");
     let least = losses.iter().copied().fold(f64::MAX, f64::min);
     assert_eq!(kept["train_loss"].0, least);
+    ended(&tiny, &[], &["checkpoint.best=[\"val_loss\"]", "data.validation=0"])
+        .exits(2)
+        .says(&["checkpoint.best", "data.validation"]);
     ended(&tiny, &[], &["train.early_stopping.metric=unseen/acuracy"]).exits(2).says(&[
         "train.early_stopping.metric",
         "unseen/acuracy",

@@ -98,8 +98,7 @@ pub fn without_validation(plan: &Plan) -> Result<(), Error> {
     for (key, watch) in stopping.into_iter().chain(best) {
         if watch.name().trim_start_matches("epoch/").starts_with("val_") {
             let message = format!("`{key}` has {:?}, but no images are validated", watch.name());
-            let help =
-                "set data.val_fraction, or watch train_loss or a metric of an evaluation set";
+            let help = "give the data validation images (data.fractions, data.validation), or watch train_loss";
             return Err(plan.error(key, message, help));
         }
     }
