@@ -23,6 +23,7 @@
 #include <c10/util/Logging.h>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
+#include <torch/csrc/distributed/c10d/logger.hpp>
 #include <torch/csrc/distributed/c10d/reducer.hpp>
 #ifdef ARCRUN_GLOO
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
@@ -134,13 +135,17 @@ GroupPtr create(const arcrun_group_options &given) {
 }
 #endif
 
-// Ours beside c10d's, which counts nothing.
+// Ours beside c10d's, which counts no bytes. Its logger times the steps that it samples.
 struct Reducer {
   GroupPtr group;
-  std::unique_ptr<c10d::Reducer> reducer;
+  std::shared_ptr<c10d::Reducer> reducer;
+  std::shared_ptr<c10d::Logger> logger;
   bool find_unused;
   uint64_t bytes;
 };
+
+// Beside the first ten steps, every how many are timed.
+constexpr int kTimedSteps = 20;
 
 }  // namespace
 
@@ -229,13 +234,19 @@ char *arcrun_reducer_create(arcrun_group handle, size_t count, arcrun_tensors pa
     std::reverse(buckets.begin(), buckets.end());
     uint64_t bytes = 0;
     for (auto &param : all) bytes += param.nbytes();
-    auto reducer = std::make_unique<c10d::Reducer>(
+    auto reducer = std::make_shared<c10d::Reducer>(
         all, std::move(buckets), held->processes, std::vector<bool>(count, false), kOther,
         find_unused, /*gradient_as_bucket_view=*/false,
         /*param_names=*/std::unordered_map<size_t, std::string>(), kFirst,
         /*skip_all_reduce_unused_params=*/false, /*use_python_reducer=*/false,
         /*bucket_bytes_cap_list=*/std::vector<int64_t>());
-    *out = new Reducer{held, std::move(reducer), find_unused, bytes};
+    auto logger = std::make_shared<c10d::Logger>(reducer);
+    logger->set_construction_data_and_log("arcrun", /*device_ids=*/{}, /*output_device=*/-1,
+                                          /*broadcast_buffers=*/false, /*has_sync_bn=*/false,
+                                          /*static_graph=*/false);
+    reducer->set_logger(logger);
+    reducer->set_ddp_runtime_logging_sample_rate(kTimedSteps);
+    *out = new Reducer{held, std::move(reducer), std::move(logger), find_unused, bytes};
   });
 }
 
@@ -250,10 +261,22 @@ void arcrun_reducer_destroy(arcrun_reducer handle) {
 char *arcrun_reducer_prepare(arcrun_reducer handle, arcrun_tensor loss) {
   return guarded([&] {
     auto &ours = *static_cast<Reducer *>(handle);
+    // Of the pass before, if it was one of those timed.
+    ours.logger->set_runtime_stats_and_log();
+    ours.reducer->prepare_for_forward();
     // Once, after the first pass: buckets in the order in which the gradients came.
     ours.reducer->rebuild_buckets();
     ours.reducer->prepare_for_backward(ours.find_unused ? std::vector<at::Tensor>{tensor(loss)}
                                                         : std::vector<at::Tensor>());
     ours.group->count_all_reduce(ours.bytes);
+  });
+}
+
+char *arcrun_reducer_times(arcrun_reducer handle, arcrun_reducer_timing *out) {
+  return guarded([&] {
+    auto times = static_cast<Reducer *>(handle)->logger->get_ddp_logging_data().ints_map;
+    auto seconds = [&](const char *name) { return times[name] * 1e-9; };
+    *out = {seconds("avg_backward_compute_time"), seconds("avg_backward_comm_time"),
+            seconds("avg_backward_compute_comm_overlap_time")};
   });
 }

@@ -61,6 +61,15 @@ void arcrun_reducer_destroy(arcrun_reducer reducer);
  * without it before adds to the gradients of this process alone, and counts in the next average. */
 char *arcrun_reducer_prepare(arcrun_reducer reducer, arcrun_tensor loss);
 
+typedef struct {
+  /* Seconds, means over the passes that c10d timed: the backward pass, from the first bucket sent to the
+   * last received, and the part of that in which the backward pass went on. */
+  double backward, communication, overlap;
+} arcrun_reducer_timing;
+
+/* All zero before the second pass. */
+char *arcrun_reducer_times(arcrun_reducer reducer, arcrun_reducer_timing *times);
+
 /* Rows [B_r, ...] of all ranks in rank order, [sum of B_r, ...]; `counts`: every rank's B_r.
  * Backward: of each row the sum of its gradients over the ranks. */
 char *arcrun_gather_rows(arcrun_group group, arcrun_tensor rows, const int64_t *counts,

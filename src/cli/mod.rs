@@ -103,6 +103,9 @@ fn dispatch(cli: Cli) -> Result<()> {
         (_, true) => Verbosity::Verbose,
         _ => Verbosity::Normal,
     };
+    if let Some(command @ (Command::Eval(_) | Command::Sweep(_))) = &cli.command {
+        one_process(if matches!(command, Command::Eval(_)) { "eval" } else { "sweep" })?;
+    }
     match cli.command {
         None => train(&cli.train, verbosity),
         Some(Command::Check { files, settings }) => check::check(&files, &settings),
@@ -198,19 +201,14 @@ fn train(args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
     for loaded in loaded {
         plans.push(Plan::new(loaded)?);
     }
-    if let Some(count) = args.nproc.filter(|count| *count > 1) {
-        let arguments = distributed::without_nproc(std::env::args_os().skip(1));
-        // The first of them that failed has said why.
-        match distributed::local_processes(count as usize, &arguments)? {
-            0 => return Ok(()),
-            code => std::process::exit(code.into()),
-        }
+    if start_processes(args.nproc)? {
+        return Ok(());
     }
     if args.dry_run {
         return plans.iter().try_for_each(|plan| say(&check::dry_run(plan)?));
     }
     let stop = StopFlag::listen()?;
-    let launch = join(&plans)?;
+    let launch = plans.first().map(join).transpose()?.flatten();
     // Whoever starts a job again means it to go on.
     let again = launch.is_some_and(|launch| launch.restarts > 0).then_some(Continue::Auto);
     let options = train::Options {
@@ -254,15 +252,37 @@ fn train(args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
     }
 }
 
+/// This command in `--nproc` processes; false where that is one. Where one of them failed, which has said
+/// why, the program ends with its code.
+fn start_processes(nproc: Option<u64>) -> Result<bool> {
+    let Some(count) = nproc.filter(|count| *count > 1) else { return Ok(false) };
+    let arguments = distributed::without_nproc(std::env::args_os().skip(1));
+    match distributed::local_processes(count as usize, &arguments)? {
+        0 => Ok(true),
+        code => std::process::exit(code.into()),
+    }
+}
+
 /// Joins the processes that torchrun or Slurm started beside this one. None of one alone.
-fn join(plans: &[Plan]) -> Result<Option<Launch>> {
+fn join(plan: &Plan) -> Result<Option<Launch>> {
     let Some(launch) = Launch::from_environment()? else { return Ok(None) };
-    let Some(plan) = plans.first() else { return Ok(None) };
     let Distributed { timeout, sync_batch_norm } = &plan.experiment.distributed;
     let timeout = Duration::from_secs_f64(check_seconds(timeout).unwrap_or(1800.0));
     let group = Group::join(&launch, plan.device, timeout)?;
     distributed::enter(Arc::new(group), *sync_batch_norm);
     Ok(Some(launch))
+}
+
+/// # Errors
+/// One of several processes that a launcher started, which would each do all of it.
+fn one_process(command: &str) -> Result<()> {
+    let Some(launch) = Launch::from_environment()? else { return Ok(()) };
+    let message =
+        format!("`run {command}` is one process, but a launcher started {} of it", launch.size);
+    Err(Error::input(message).help(
+        "start it without torchrun, or with srun --ntasks 1; only trainings and `run bench step` are \
+         divided over processes",
+    ))
 }
 
 /// Every result, or every error: the files are independent of each other.

@@ -184,7 +184,8 @@ impl Group {
         self.told("hear from the others", self.handle.store_wait(keys, self.timeout))
     }
 
-    /// Compares what all ranks have, such as the resolved configuration or the list of images.
+    /// Compares what all ranks have, such as the lines of the resolved configuration or the hash of the
+    /// list of images.
     ///
     /// # Errors
     /// On every rank, where one has something else than rank 0: names those, and shows both.
@@ -204,17 +205,20 @@ impl Group {
         let Some(first) = others.first() else {
             return met;
         };
-        let shown = |rank: usize| {
-            let value = said[rank].split_once('\n').map_or("", |(_, value)| value);
-            value.chars().take(SHOWN).collect::<String>()
+        // Of several lines the first that the other lacks.
+        let value = |rank: usize| said[rank].split_once('\n').map_or("", |(_, value)| value);
+        let shown = |rank: usize, other: usize| {
+            let mut own =
+                value(rank).lines().filter(|line| value(other).lines().all(|l| l != *line));
+            own.next().unwrap_or("nothing").chars().take(SHOWN).collect::<String>()
         };
         let list: Vec<String> = others.iter().map(ToString::to_string).collect();
         let which = if others.len() == 1 { "rank" } else { "ranks" };
         Err(Error::failed(format!(
             "{which} {} and rank 0 differ in the {name}: {} on rank {first}, {} on rank 0",
             list.join(", "),
-            shown(*first),
-            shown(0),
+            shown(*first, 0),
+            shown(0, *first),
         ))
         .help("start every rank with the same program, experiment and data"))
     }

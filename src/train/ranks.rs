@@ -1,6 +1,7 @@
 //! What the processes of a run agree on: rank 0 decides and writes, the others follow.
 
 use super::divided::Divided;
+use super::start::flat;
 use super::step::{Scalars, Window};
 use crate::checkpoint::{self, Named, Snapshot, State};
 use crate::data::{Shard, Splits};
@@ -63,16 +64,14 @@ impl Ranks {
     /// Names the ranks that differ.
     pub fn agree_on_plan(&self, plan: &Plan) -> Result<()> {
         let Some(group) = &self.group else { return Ok(()) };
-        let text = plan.experiment.to_toml();
-        let mut table: toml::Table = toml::from_str(&text)
-            .map_err(|error| Error::failed(format!("the resolved experiment: {error}")))?;
-        table.remove("paths");
         // Two builds hardly ever have the same size.
         let size = std::env::current_exe().and_then(std::fs::metadata).map_or(0, |file| file.len());
         let version = env!("CARGO_PKG_VERSION");
         group.agree("program", &format!("arcrun {version}, {size} bytes"))?;
-        let lines = toml::to_string(&table).unwrap_or(text);
-        group.agree("configuration", &checkpoint::durable::sha256(lines.as_bytes()))
+        let keys = flat(&plan.experiment.to_toml())?;
+        let keys = keys.into_iter().filter(|(key, _)| !key.starts_with("paths."));
+        let lines: Vec<String> = keys.map(|(key, value)| format!("{key} = {value}")).collect();
+        group.agree("configuration", &lines.join("\n"))
     }
 
     /// The ranks see the same images.
@@ -197,6 +196,14 @@ impl Ranks {
         match &self.group {
             Some(group) => group.reduce_numbers(numbers, Reduction::Sum),
             None => Ok(numbers.to_vec()),
+        }
+    }
+
+    /// The largest of all ranks.
+    pub fn most(&self, number: f64) -> Result<f64> {
+        match &self.group {
+            Some(group) => Ok(group.reduce_numbers(&[number], Reduction::Max)?[0]),
+            None => Ok(number),
         }
     }
 

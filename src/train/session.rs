@@ -14,7 +14,6 @@ use super::ranks::Ranks;
 use super::signals::StopFlag;
 use super::start::{Continue, Start, policy};
 use super::time_limit::{TimeLimit, Watchman};
-use super::trainer::EMA_LOSS;
 use super::watch;
 use crate::checkpoint::{self, Labels, Snapshot, Store};
 use crate::config::Experiment;
@@ -25,8 +24,8 @@ use crate::plan::Plan;
 use crate::profile;
 use crate::record::feed::FeedSink;
 use crate::record::{
-    Columns, Console, CrashNote, CsvSink, Event, LogFile, Plots, Recorder, RunDir, RunInfo, Status,
-    TensorBoard, Verbosity, crash_note, csv_file, embeddings,
+    Columns, Console, CrashNote, CsvSink, EMA_LOSS, Event, LogFile, Plots, Recorder, RunDir,
+    RunInfo, Status, TensorBoard, Verbosity, crash_note, csv_file, embeddings,
 };
 use crate::torch::device;
 use crate::wandb::{self, Settings, Timing, WandbSink};
@@ -216,8 +215,14 @@ impl Session {
                 }
             }
         };
+        let processes = Ranks::of_process().size();
+        let device = device::describe(plan.device);
         let mut info = RunInfo {
-            device: device::describe(plan.device),
+            device: match processes {
+                1 => device,
+                several => format!("{several} processes of {device}"),
+            },
+            processes,
             threads: tch::get_num_threads() as usize,
             seed: plan.experiment.seed,
             ..info
@@ -278,7 +283,7 @@ impl Session {
             .with(CsvSink::open(path, columns, every)?)
             .with(LogFile::open(path)?)
             .with(CrashNote::open(path))
-            .with(Console::new(options.verbosity));
+            .with(Console::new(options.verbosity).continuing(path)?);
         if let Some(feed) = FeedSink::of_process() {
             recorder = recorder.with(feed);
         }

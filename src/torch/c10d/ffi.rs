@@ -1,5 +1,6 @@
 //! `native/distributed.h`, declared in Rust.
 
+use super::Times;
 use crate::torch::ffi::Tensors;
 use std::ffi::{c_char, c_void};
 use torch_sys::C_tensor;
@@ -98,6 +99,7 @@ unsafe extern "C" {
     ) -> *mut c_char;
     pub(super) fn arcrun_reducer_destroy(reducer: *mut c_void);
     pub(super) fn arcrun_reducer_prepare(reducer: *mut c_void, loss: *mut C_tensor) -> *mut c_char;
+    pub(super) fn arcrun_reducer_times(reducer: *mut c_void, times: *mut Times) -> *mut c_char;
     pub(super) fn arcrun_gather_rows(
         group: *mut c_void,
         rows: *mut C_tensor,

@@ -158,6 +158,26 @@ impl Drop for Handle {
     }
 }
 
+/// How long averaging takes, seconds: means over the backward passes that c10d timed (the first ten and
+/// every twentieth of the others); all 0 before the second pass.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Times {
+    /// The backward pass, until the last gradient is there.
+    pub backward: f64,
+    /// From the first bucket that is sent to the last that has arrived.
+    pub communication: f64,
+    /// The part of it before the last gradient of this rank was there.
+    pub overlap: f64,
+}
+
+impl Times {
+    /// The share of the communication that the backward pass hides; None where nothing was timed.
+    pub fn hidden(&self) -> Option<f64> {
+        (self.communication > 0.0).then(|| (self.overlap / self.communication).clamp(0.0, 1.0))
+    }
+}
+
 /// c10d's reducer: sums gradients in buckets while the backward pass goes on.
 #[derive(Debug)]
 pub struct Reducer {
@@ -188,6 +208,14 @@ impl Reducer {
     pub fn prepare(&mut self, loss: &Tensor) -> Result<()> {
         // SAFETY: both are live.
         unsafe { check(ffi::arcrun_reducer_prepare(self.raw, loss.as_ptr().cast_mut())) }
+    }
+
+    /// Measured so far.
+    pub fn times(&self) -> Result<Times> {
+        let mut times = Times::default();
+        // SAFETY: the handle is live, and the struct is the shim's.
+        unsafe { check(ffi::arcrun_reducer_times(self.raw, &mut times))? };
+        Ok(times)
     }
 }
 
