@@ -41,6 +41,7 @@ use crate::distributed::{self, Group, Launch};
 use crate::plan::Plan;
 use crate::profile;
 use crate::record::Verbosity;
+use crate::torch::device::gpus_beside;
 use crate::train::signals::StopFlag;
 use crate::train::{self, Continue};
 use crate::{Error, Result};
@@ -71,7 +72,8 @@ pub fn main() -> ExitCode {
     let result = std::panic::catch_unwind(|| dispatch(cli)).unwrap_or_else(|_| {
         Err(Error::failed("arcrun panicked: this is a bug in arcrun, not in your input"))
     });
-    match result {
+    let finished = distributed::finish(result.is_ok());
+    match result.and(finished) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             print_error(&error);
@@ -199,6 +201,11 @@ fn train(args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
         plans.push(Plan::new(loaded)?);
     }
     if let Some(count) = args.nproc.filter(|count| *count > 1) {
+        for plan in &plans {
+            let (request, gpus) = (&plan.experiment.train.device, gpus_beside(plan.device));
+            distributed::check_local(request, plan.device, count as usize, gpus)
+                .map_err(|error| plan.at("train.device", error))?;
+        }
         let arguments = distributed::without_nproc(std::env::args_os().skip(1));
         // The first of them that failed has said why.
         match distributed::local_processes(count as usize, &arguments)? {
@@ -210,7 +217,7 @@ fn train(args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
         return plans.iter().try_for_each(|plan| say(&check::dry_run(plan)?));
     }
     let stop = StopFlag::listen()?;
-    let launch = join(&plans)?;
+    let launch = join(&mut plans)?;
     // Whoever starts a job again means it to go on.
     let again = launch.is_some_and(|launch| launch.restarts > 0).then_some(Continue::Auto);
     let options = train::Options {
@@ -254,10 +261,23 @@ fn train(args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
     }
 }
 
-/// Joins the processes that torchrun or Slurm started beside this one. None of one alone.
-fn join(plans: &[Plan]) -> Result<Option<Launch>> {
+/// Joins the processes that torchrun or Slurm started beside this one, each on a GPU of its own. None of
+/// one alone.
+fn join(plans: &mut [Plan]) -> Result<Option<Launch>> {
     let Some(launch) = Launch::from_environment()? else { return Ok(None) };
+    for plan in plans.iter_mut() {
+        let (request, gpus) = (&plan.experiment.train.device, gpus_beside(plan.device));
+        let device = distributed::device_of_rank(request, plan.device, &launch, gpus);
+        plan.device = device.map_err(|error| plan.at("train.device", error))?;
+    }
     let Some(plan) = plans.first() else { return Ok(None) };
+    if let Some(other) = plans.iter().find(|other| other.device != plan.device) {
+        let message = format!(
+            "several processes train on one device each, but {} and {} differ in train.device",
+            plan.name, other.name
+        );
+        return Err(Error::input(message).help("start them one by one"));
+    }
     let Distributed { timeout, sync_batch_norm } = &plan.experiment.distributed;
     let timeout = Duration::from_secs_f64(check_seconds(timeout).unwrap_or(1800.0));
     let group = Group::join(&launch, plan.device, timeout)?;
