@@ -1,6 +1,7 @@
 /* The face of libarcrun_nccl.so, the shared object with everything that has a CUDA symbol. The program
  * opens it at run time (open_nccl.cpp) and never links it, so that it starts where there is no CUDA.
- * No exception crosses this boundary: messages are malloc's. */
+ * No exception crosses this boundary: messages are malloc's. A function that changes gets another name,
+ * for objects of older builds may lie beside a newer program. */
 #ifndef ARCRUN_NCCL_H
 #define ARCRUN_NCCL_H
 
