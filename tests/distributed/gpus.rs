@@ -1,9 +1,8 @@
 //! Processes on GPUs: what a machine without one is told, and NCCL on every GPU that is there.
 
-use super::{LIMIT, close, numbers, ranks, said, started};
+use super::{LIMIT, close, numbers, possible, ranks, said, started};
 use arcrun::backbone::batch_norm::BatchNorm;
 use arcrun::distributed::{Group, Launch, Launcher, Reducer, Reduction, WholeBatch, enter, leave};
-use arcrun::torch::c10d::has_gloo;
 use arcrun::torch::device::load_cuda;
 use std::process::Command;
 use std::sync::Arc;
@@ -101,27 +100,52 @@ fn the_program_names_nothing_of_cuda() {
 fn nccl_on_every_gpu() {
     match gpus() {
         0 => println!("skipped: NCCL (no GPU)"),
-        gpus => ranks(gpus, "gpus::on_gpu"),
+        gpus => {
+            ranks(gpus, "gpus::by_nccl_alone");
+            if possible() {
+                ranks(gpus, "gpus::by_nccl_and_gloo");
+            }
+        }
+    }
+}
+
+/// What GPUs are asked for holds for CPUs.
+#[test]
+fn gloo_does_the_same_on_cpus() {
+    if possible() {
+        ranks(1, "gpus::by_gloo");
+        ranks(3, "gpus::by_gloo");
     }
 }
 
 #[test]
 #[ignore = "one rank of nccl_on_every_gpu"]
-fn on_gpu() {
-    assert!(gpus() > 0);
-    let launch = launch();
-    let device = Device::Cuda(launch.local_rank);
-    for gloo in [false, true].into_iter().filter(|gloo| !gloo || has_gloo()) {
-        // Each group has keys of its own in the store.
-        let launch = Launch { run: format!("gloo {gloo}"), ..launch.clone() };
-        let group = Arc::new(Group::join_by(&launch, device, LIMIT, gloo).unwrap());
-        collectives(&group, device);
-        gradients(&group, device);
-        normed(&group, device);
-        reduced(&group, device);
-        group.barrier().unwrap();
-        group.close(true).unwrap();
-    }
+fn by_nccl_alone() {
+    all_of(Device::Cuda(launch().local_rank), false);
+}
+
+#[test]
+#[ignore = "one rank of nccl_on_every_gpu"]
+fn by_nccl_and_gloo() {
+    all_of(Device::Cuda(launch().local_rank), true);
+}
+
+#[test]
+#[ignore = "one rank of gloo_does_the_same_on_cpus"]
+fn by_gloo() {
+    all_of(Device::Cpu, true);
+}
+
+fn all_of(device: Device, gloo: bool) {
+    // Before libtorch is first asked for CUDA, as the program does it.
+    assert!(device == Device::Cpu || gpus() > 0);
+    let group = Arc::new(Group::join_by(&launch(), device, LIMIT, gloo).unwrap());
+    collectives(&group, device);
+    gradients(&group, device);
+    normed(&group, device);
+    reduced(&group, device);
+    group.barrier().unwrap();
+    group.close(true).unwrap();
 }
 
 fn collectives(group: &Group, device: Device) {
