@@ -62,11 +62,11 @@ struct RankFigures {
 /// # Errors
 /// Those of the experiment and of its data; numbers of steps and classes that can't be.
 pub fn step(args: &BenchStepArgs) -> Result<()> {
-    let plan = plan(args)?;
-    if super::start_processes(args.nproc)? {
+    let mut plan = plan(args)?;
+    if super::start_processes(args.nproc, std::slice::from_ref(&plan))? {
         return Ok(());
     }
-    let joined = super::join(&plan)?.is_some();
+    let joined = super::join(std::slice::from_mut(&mut plan))?.is_some();
     if joined && args.forward {
         return Err(Error::input("--forward is of one process").help("start it without a launcher"));
     }

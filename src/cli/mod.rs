@@ -41,6 +41,7 @@ use crate::distributed::{self, Group, Launch};
 use crate::plan::Plan;
 use crate::profile;
 use crate::record::Verbosity;
+use crate::torch::device::gpus_beside;
 use crate::train::signals::StopFlag;
 use crate::train::{self, Continue};
 use crate::{Error, Result};
@@ -71,7 +72,8 @@ pub fn main() -> ExitCode {
     let result = std::panic::catch_unwind(|| dispatch(cli)).unwrap_or_else(|_| {
         Err(Error::failed("arcrun panicked: this is a bug in arcrun, not in your input"))
     });
-    match result {
+    let finished = distributed::finish(result.is_ok());
+    match result.and(finished) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             print_error(&error);
@@ -201,14 +203,14 @@ fn train(args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
     for loaded in loaded {
         plans.push(Plan::new(loaded)?);
     }
-    if start_processes(args.nproc)? {
+    if start_processes(args.nproc, &plans)? {
         return Ok(());
     }
     if args.dry_run {
         return plans.iter().try_for_each(|plan| say(&check::dry_run(plan)?));
     }
     let stop = StopFlag::listen()?;
-    let launch = plans.first().map(join).transpose()?.flatten();
+    let launch = join(&mut plans)?;
     // Whoever starts a job again means it to go on.
     let again = launch.is_some_and(|launch| launch.restarts > 0).then_some(Continue::Auto);
     let options = train::Options {
@@ -254,8 +256,13 @@ fn train(args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
 
 /// This command in `--nproc` processes; false where that is one. Where one of them failed, which has said
 /// why, the program ends with its code.
-fn start_processes(nproc: Option<u64>) -> Result<bool> {
+fn start_processes(nproc: Option<u64>, plans: &[Plan]) -> Result<bool> {
     let Some(count) = nproc.filter(|count| *count > 1) else { return Ok(false) };
+    for plan in plans {
+        let (request, gpus) = (&plan.experiment.train.device, gpus_beside(plan.device));
+        distributed::check_local(request, plan.device, count as usize, gpus)
+            .map_err(|error| plan.at("train.device", error))?;
+    }
     let arguments = distributed::without_nproc(std::env::args_os().skip(1));
     match distributed::local_processes(count as usize, &arguments)? {
         0 => Ok(true),
@@ -263,9 +270,23 @@ fn start_processes(nproc: Option<u64>) -> Result<bool> {
     }
 }
 
-/// Joins the processes that torchrun or Slurm started beside this one. None of one alone.
-fn join(plan: &Plan) -> Result<Option<Launch>> {
+/// Joins the processes that torchrun or Slurm started beside this one, each on a GPU of its own. None of
+/// one alone.
+fn join(plans: &mut [Plan]) -> Result<Option<Launch>> {
     let Some(launch) = Launch::from_environment()? else { return Ok(None) };
+    for plan in plans.iter_mut() {
+        let (request, gpus) = (&plan.experiment.train.device, gpus_beside(plan.device));
+        let device = distributed::device_of_rank(request, plan.device, &launch, gpus);
+        plan.device = device.map_err(|error| plan.at("train.device", error))?;
+    }
+    let Some(plan) = plans.first() else { return Ok(None) };
+    if let Some(other) = plans.iter().find(|other| other.device != plan.device) {
+        let message = format!(
+            "several processes train on one device each, but {} and {} differ in train.device",
+            plan.name, other.name
+        );
+        return Err(Error::input(message).help("start them one by one"));
+    }
     let Distributed { timeout, sync_batch_norm } = &plan.experiment.distributed;
     let timeout = Duration::from_secs_f64(check_seconds(timeout).unwrap_or(1800.0));
     let group = Group::join(&launch, plan.device, timeout)?;

@@ -11,6 +11,7 @@
 
 mod batch;
 mod env;
+mod gpu;
 mod group;
 mod launch;
 mod nodelist;
@@ -19,6 +20,7 @@ mod reducer;
 pub(crate) use batch::integers;
 pub use batch::{Samples, WholeBatch};
 pub use env::{Launch, Launcher};
+pub use gpu::{check_local, device_of_rank};
 pub use group::{Group, Reduction};
 pub use launch::{STARTER, free_port, local_processes, without_nproc};
 pub use reducer::Reducer;
@@ -65,6 +67,14 @@ pub fn caught<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
 /// Ends what [`enter`] began.
 pub fn leave() {
     *CURRENT.write().unwrap_or_else(PoisonError::into_inner) = None;
+}
+
+/// [`leave`] at the end of the process, which NCCL's threads would otherwise see end beside them. After an
+/// error nothing is waited for.
+pub fn finish(orderly: bool) -> Result<()> {
+    let group = current();
+    leave();
+    group.map_or(Ok(()), |group| group.close(orderly))
 }
 
 /// The group that was entered.

@@ -16,6 +16,7 @@ pub(super) struct GroupOptions {
     pub address: *const c_char,
     pub interface_name: *const c_char,
     pub timeout_ms: i64,
+    pub gloo: bool,
 }
 
 /// Handles may be null where the header says so.
@@ -53,6 +54,13 @@ unsafe extern "C" {
         options: GroupOptions,
         group: *mut *mut c_void,
     ) -> *mut c_char;
+    pub(super) fn arcrun_group_add_nccl(
+        group: *mut c_void,
+        object: *const c_char,
+        index: i32,
+    ) -> *mut c_char;
+    pub(super) fn arcrun_group_connect_gpus(group: *mut c_void) -> *mut c_char;
+    pub(super) fn arcrun_group_close(group: *mut c_void, orderly: bool) -> *mut c_char;
     pub(super) fn arcrun_group_destroy(group: *mut c_void);
     pub(super) fn arcrun_store_set(
         group: *mut c_void,
