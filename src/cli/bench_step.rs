@@ -14,6 +14,7 @@ use crate::train::build::train_loader;
 use crate::train::embedder::Inputs;
 use crate::train::model::Model;
 use crate::train::ranks::{Asked, Ranks};
+use crate::train::signals::StopFlag;
 use crate::train::step::{Stepper, Window};
 use crate::{Error, Result};
 use std::time::Instant;
@@ -66,7 +67,8 @@ pub fn step(args: &BenchStepArgs) -> Result<()> {
     if super::start_processes(args.nproc, std::slice::from_ref(&plan))? {
         return Ok(());
     }
-    let joined = super::join(std::slice::from_mut(&mut plan))?.is_some();
+    let stop = StopFlag::listen()?;
+    let joined = super::join(std::slice::from_mut(&mut plan), &stop)?.is_some();
     if joined && args.forward {
         return Err(Error::input("--forward is of one process").help("start it without a launcher"));
     }

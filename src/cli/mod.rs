@@ -37,7 +37,7 @@ mod weights;
 use crate::config::check::seconds as check_seconds;
 use crate::config::tables::Distributed;
 use crate::config::{Experiment, Field, Loaded, Request, families, load};
-use crate::distributed::{self, Group, Launch};
+use crate::distributed::{self, Launch};
 use crate::plan::Plan;
 use crate::profile;
 use crate::record::Verbosity;
@@ -58,6 +58,7 @@ use std::time::Duration;
 /// Runs the program on the process's arguments.
 pub fn main() -> ExitCode {
     crate::torch::memory::keep();
+    crate::torch::memory::hush();
     crate::sweep::orphan::watch();
     let argv = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
     let cli = match args::parse(argv, &Experiment::shape()) {
@@ -210,7 +211,7 @@ fn train(args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
         return plans.iter().try_for_each(|plan| say(&check::dry_run(plan)?));
     }
     let stop = StopFlag::listen()?;
-    let launch = join(&mut plans)?;
+    let launch = join(&mut plans, &stop)?;
     // Whoever starts a job again means it to go on.
     let again = launch.is_some_and(|launch| launch.restarts > 0).then_some(Continue::Auto);
     let options = train::Options {
@@ -272,7 +273,7 @@ fn start_processes(nproc: Option<u64>, plans: &[Plan]) -> Result<bool> {
 
 /// Joins the processes that torchrun or Slurm started beside this one, each on a GPU of its own. None of
 /// one alone.
-fn join(plans: &mut [Plan]) -> Result<Option<Launch>> {
+fn join(plans: &mut [Plan], stop: &StopFlag) -> Result<Option<Launch>> {
     let Some(launch) = Launch::from_environment()? else { return Ok(None) };
     for plan in plans.iter_mut() {
         let (request, gpus) = (&plan.experiment.train.device, gpus_beside(plan.device));
@@ -289,7 +290,8 @@ fn join(plans: &mut [Plan]) -> Result<Option<Launch>> {
     }
     let Distributed { timeout, sync_batch_norm } = &plan.experiment.distributed;
     let timeout = Duration::from_secs_f64(check_seconds(timeout).unwrap_or(1800.0));
-    let group = Group::join(&launch, plan.device, timeout)?;
+    let stopped = || stop.is_set().then(|| stop.by());
+    let group = distributed::meet(&launch, plan.device, timeout, &stopped)?;
     distributed::enter(Arc::new(group), *sync_batch_norm);
     Ok(Some(launch))
 }

@@ -2,6 +2,7 @@
 
 use super::env::Launch;
 use super::gpu;
+use super::meeting;
 use crate::torch::c10d::{self, Handle};
 use crate::torch::device::cuda_uuid;
 use crate::{Error, Result};
@@ -81,19 +82,8 @@ impl Group {
             timeout,
             gloo,
         };
-        let handle = Handle::new(&options).map_err(|error| {
-            let Launch { rank, size, master, port, .. } = launch;
-            let text = error.to_string();
-            let reason = first_line(&text);
-            let limit = seconds(timeout);
-            Error::failed(format!(
-                "rank {rank} of {size} did not meet the others at {master}:{port} within {limit}: {reason}"
-            ))
-            .help(
-                "look whether rank 0 runs there and the port is open to the other machines, and whether \
-                 all ranks were started; GLOO_SOCKET_IFNAME chooses the network interface",
-            )
-        })?;
+        let handle = Handle::new(&options)
+            .map_err(|error| meeting::missed(launch, timeout, first_line(&error.to_string())))?;
         let (launch, agreements) = (launch.clone(), AtomicU64::new(0));
         let group = Group { handle: Arc::new(handle), launch, timeout, agreements };
         if let Some((object, index)) = object {

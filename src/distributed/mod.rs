@@ -14,6 +14,7 @@ mod env;
 mod gpu;
 mod group;
 mod launch;
+mod meeting;
 mod nodelist;
 mod reducer;
 
@@ -23,8 +24,10 @@ pub use env::{Launch, Launcher};
 pub use gpu::{check_local, device_of_rank};
 pub use group::{Group, Reduction};
 pub use launch::{STARTER, free_port, local_processes, without_nproc};
+pub use meeting::meet;
 pub use reducer::Reducer;
 
+use crate::torch::memory::exhausted;
 use crate::{Error, Result};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -54,12 +57,16 @@ pub(crate) fn give_up(error: Error) -> ! {
     std::panic::resume_unwind(Box::new(error))
 }
 
-/// Runs `body`; what a layer gave up with is its error.
+/// Runs `body`; what a layer gave up with is its error, and so is memory that libtorch did not get, of
+/// which tch makes a panic.
 pub fn caught<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or_else(|payload| {
         match payload.downcast::<Error>() {
             Ok(error) => Err(*error),
-            Err(panic) => std::panic::resume_unwind(panic),
+            Err(panic) => match panic.downcast_ref::<String>().and_then(|text| exhausted(text)) {
+                Some(error) => Err(error),
+                None => std::panic::resume_unwind(panic),
+            },
         }
     })
 }

@@ -67,7 +67,8 @@ pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
     if !ranks.leads() {
         return follow(plan, stop, &ranks);
     }
-    let start = Start::resolve(plan, options.continue_train.as_ref(), options.run_dir.as_deref())?;
+    let (wanted, run_dir) = (options.continue_train.as_ref(), options.run_dir.as_deref());
+    let start = ranks.together(Start::resolve(plan, wanted, run_dir))?;
     let finished = matches!(start, Start::Finished { .. });
     ranks.of_first(finished)?;
     if let Start::Finished { run } = &start {
@@ -75,20 +76,40 @@ pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
         return Ok(run.clone());
     }
     ranks.tell_snapshot(start.snapshot())?;
-    let named = options.profile.as_ref().and_then(|profile| profile.file.as_deref());
-    let trace = named.map(profile::create).transpose()?;
-    let (_, frozen) = plan.experiment.backbone.common();
-    if start.snapshot().is_none() {
-        pretrained::present(&plan.experiment, options.verbosity == Verbosity::Quiet, stop)?;
-    }
-    let wandb = wandb_settings(plan)?;
-    set_up_torch(plan, start.snapshot())?;
+    let ready = || {
+        let named = options.profile.as_ref().and_then(|profile| profile.file.as_deref());
+        let trace = named.map(profile::create).transpose()?;
+        if start.snapshot().is_none() {
+            pretrained::present(&plan.experiment, options.verbosity == Verbosity::Quiet, stop)?;
+        }
+        let wandb = wandb_settings(plan)?;
+        set_up_torch(plan, start.snapshot())?;
+        Ok((trace, wandb))
+    };
+    let (trace, wandb) = ranks.together(ready())?;
     let (prepared, labels) = prepare_all(plan, options.verbosity, stop, &ranks)?;
-    if let Some(Snapshot { state, .. }) = start.snapshot() {
-        checkpoint::same_labels(&plan.file, &labels, &state.labels)?;
+    let open = || {
+        fits(plan, &labels, start.snapshot())?;
+        let opening = Opening { plan, options, prepared: &prepared, stop, wandb };
+        let mut session = Session::open(opening, start)?;
+        if let Some(profile) = &options.profile {
+            session.profile(profile, trace)?;
+        }
+        Ok(session)
+    };
+    let session = ranks.together(open())?;
+    ranks.of_first(session.run.path().to_path_buf())?;
+    session.train(plan, prepared, labels, stop, options)
+}
+
+/// Whether checkpoint, labels and what is said of parts of the model fit each other.
+fn fits(plan: &Plan, labels: &Labels, snapshot: Option<&Snapshot>) -> Result<()> {
+    if let Some(Snapshot { state, .. }) = snapshot {
+        checkpoint::same_labels(&plan.file, labels, &state.labels)?;
     }
+    let (_, frozen) = plan.experiment.backbone.common();
     let Experiment { groups, finetune, .. } = &plan.experiment;
-    let starts_from_weights = start.snapshot().is_none() && pretrained::stated(&plan.experiment);
+    let starts_from_weights = snapshot.is_none() && pretrained::stated(&plan.experiment);
     if frozen || !groups.rules.is_empty() || *finetune != Finetune::default() || starts_from_weights
     {
         // What fits nothing in the model, a model with nothing to train and weights of another network
@@ -99,13 +120,7 @@ pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
         }
         model.grouped(plan)?;
     }
-    let opening = Opening { plan, options, prepared: &prepared, stop, wandb };
-    let mut session = Session::open(opening, start)?;
-    if let Some(profile) = &options.profile {
-        session.profile(profile, trace)?;
-    }
-    ranks.of_first(session.run.path().to_path_buf())?;
-    session.train(plan, prepared, labels, stop, options)
+    Ok(())
 }
 
 /// The data, which all ranks refuse alike, and its labels.
@@ -128,12 +143,14 @@ fn prepare_all(
 /// Trains beside rank 0, which decides where the training starts and writes everything. Returns the run
 /// folder as rank 0 has it; empty where there was nothing to continue.
 fn follow(plan: &Plan, stop: &StopFlag, ranks: &Ranks) -> Result<PathBuf> {
+    ranks.together(Ok(()))?;
     if ranks.of_first(false)? {
         return Ok(PathBuf::new());
     }
     let snapshot = ranks.hear_snapshot()?;
-    set_up_torch(plan, snapshot.as_deref())?;
+    ranks.together(set_up_torch(plan, snapshot.as_deref()))?;
     let (prepared, labels) = prepare_all(plan, Verbosity::Quiet, stop, ranks)?;
+    ranks.together(Ok(()))?;
     let run: PathBuf = ranks.of_first(PathBuf::new())?;
     let opened = Opened { recorder: Recorder::new(), store: None, snapshot, eval_rows: 0 };
     let mut trainer = build(plan, prepared, labels, stop, &run, None, opened)?;

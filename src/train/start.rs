@@ -282,7 +282,7 @@ const FREE: [&str; 19] = [
 ];
 
 /// The root of a source of merged data.
-fn is_place(key: &str) -> bool {
+pub(super) fn is_place(key: &str) -> bool {
     key.starts_with("data.sources.") && key.ends_with(".root")
 }
 
