@@ -92,7 +92,7 @@ pub fn nccl_object(launch: &Launch, device: Device) -> Result<PathBuf> {
 }
 
 fn missing(size: usize, device: Device, beside: &Path) -> Error {
-    let message = format!("{size} processes on {device:?}: this build has no NCCL");
+    let message = format!("{size} processes on {}: this build has no NCCL", name(device));
     Error::input(message).help(format!(
         "there is no {}: `ARCRUN_LIBTORCH=cu130 ./run.sh build` makes it, for this program too if it is \
          copied there; or add --device cpu, or start one process for its GPU",
@@ -102,14 +102,19 @@ fn missing(size: usize, device: Device, beside: &Path) -> Error {
 
 /// What NCCL or libtorch said, on this rank or another.
 pub(super) fn failed(rank: usize, size: usize, device: Device, reason: &str) -> Error {
-    let name = match device {
+    let message = format!("rank {rank} of {size} can't use NCCL on {}: {reason}", name(device));
+    Error::failed(message).help(
+        "look with nvidia-smi whether that machine has a GPU for each of its processes and a driver for \
+         CUDA 13, and whether this program has the CUDA libtorch (ARCRUN_LIBTORCH=cu130 ./run.sh build); \
+         NCCL_DEBUG=INFO says more; --device cpu trains without GPUs",
+    )
+}
+
+fn name(device: Device) -> String {
+    match device {
         Device::Cuda(index) => format!("cuda:{index}"),
         other => format!("{other:?}"),
-    };
-    Error::failed(format!("rank {rank} of {size} can't use NCCL on {name}: {reason}")).help(
-        "look with nvidia-smi whether that machine has a GPU for each of its processes and a driver for \
-         CUDA 13; NCCL_DEBUG=INFO says more; --device cpu trains without GPUs",
-    )
+    }
 }
 
 /// Ranks on the same GPU, by what tells the GPUs of all ranks apart.
@@ -208,7 +213,10 @@ mod tests {
         else {
             panic!("no error of the input");
         };
-        assert!(message.contains("4 processes") && message.contains("no NCCL"), "{message}");
+        assert!(
+            message.contains("4 processes on cuda:0") && message.contains("no NCCL"),
+            "{message}"
+        );
         let help = help.unwrap();
         for part in ["/opt/libarcrun_nccl.so", "./run.sh build", "--device cpu"] {
             assert!(help.contains(part), "{help}");
