@@ -40,6 +40,8 @@ char *arcrun_group_create(arcrun_group_options options, arcrun_group *group);
 char *arcrun_group_add_nccl(arcrun_group group, const char *object, int32_t index);
 /* Connects the GPUs of all ranks, each of which has added its own. */
 char *arcrun_group_connect_gpus(arcrun_group group);
+/* The calling thread's device becomes the group's GPU, if it has one. */
+char *arcrun_group_use_gpu(arcrun_group group);
 /* Ends the connections of the GPUs: when all collectives are done or, not `orderly`, at once. A
  * process that ends without it may be ended by NCCL's threads. No collective may follow. */
 char *arcrun_group_close(arcrun_group group, bool orderly);

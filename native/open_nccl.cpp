@@ -80,6 +80,12 @@ char *arcrun_group_add_nccl(arcrun_group handle, const char *object, int32_t ind
   });
 }
 
+char *arcrun_group_use_gpu(arcrun_group handle) {
+  return guarded([&] {
+    if (auto gpu = group(handle).gpu()) c10::impl::getDeviceGuardImpl(at::kCUDA)->setDevice(*gpu);
+  });
+}
+
 char *arcrun_group_connect_gpus(arcrun_group handle) {
   return guarded([&] {
     auto &ours = group(handle);

@@ -36,6 +36,9 @@ fn one_two_and_four_processes_have_the_same_curve() {
             same_curve(&run, &one);
             assert_eq!(untimed(&run.join("eval.csv")).len(), untimed(&one.join("eval.csv")).len());
             assert_eq!(status(&run), "finished");
+            let parameters = |run: &Path| run_json(run)["parameters"].clone();
+            assert_eq!(parameters(&run), parameters(&one));
+            assert_eq!(run_json(&run)["processes"], ranks);
             // What is kept is that of one process, whole.
             let kept = |run: &Path| read(&find(run, Name::Latest).unwrap()).unwrap().tensors;
             for (group, tensors) in kept(&one) {
@@ -189,8 +192,9 @@ fn a_killed_rank_ends_the_others_and_auto_goes_on() {
     assert_eq!(ranks.len(), 2);
     kill(ranks[1]);
     let ended = Ended::wait(child);
-    assert_eq!(ended.code, Some(137), "{}", ended.stderr);
-    let ended = ended.says(&["rank 0 of 2", "another rank ended"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let told = ["rank 1 of 2 was ended by SIGKILL (9)", "rank 0 of 2", "another rank ended"];
+    let ended = ended.says(&told);
     assert_eq!(status(&run), "failed", "{}", ended.stderr);
     let before = read_state(&find(&run, Name::Latest).unwrap()).unwrap().step;
     let epochs = format!("train.epochs={}", before / 8 + 2);
@@ -217,9 +221,43 @@ fn ranks_with_different_experiments_are_refused() {
     for child in [first, second] {
         let ended = Ended::wait(child);
         assert!(ended.code != Some(0), "{}", ended.stderr);
-        ended.says(&["differ in the configuration"]);
+        ended.says(&[
+            "differ in the configuration",
+            "optimizer.lr = 0.2 on rank 1, optimizer.lr = 0.1 on rank 0",
+        ]);
     }
     assert!(!tiny.path("run-0").exists());
+}
+
+#[test]
+fn a_step_of_several_processes_is_measured() {
+    let tiny = Tiny::new();
+    if !can_join(&tiny) {
+        return;
+    }
+    let args = ["bench", "step", "tiny.toml", "--steps", "3", "--classes", "30", "--json"];
+    let shard = ["--nproc", "2", "--set", "loss.shard=true"];
+    let said = tiny.succeed(&[&args[..], &shard].concat());
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["processes"], 2);
+    let number = |name: &str| said[name].as_f64().unwrap();
+    // Two ranks send once what they average, and what else they say.
+    assert!(number("sent_mb") >= number("gradients_mb") && number("gradients_mb") > 0.0, "{said}");
+    assert!(number("images_per_second") > 0.0 && number("resident_mb") > 0.0, "{said}");
+    assert!((0.0..=1.0).contains(&number("hidden_share")), "{said}");
+    let refused = tiny.run(&["bench", "loss", "tiny.toml", "--nproc", "2"]);
+    refused.exits(2).says(&["--nproc"]);
+}
+
+/// Commands that would do all of their work in each process.
+#[test]
+fn what_is_one_process_refuses_a_launcher() {
+    let tiny = Tiny::new();
+    tiny.write("sweep.toml", "base = \"tiny.toml\"\n[axes]\n\"optimizer.lr\" = [0.1]\n");
+    for args in [&["eval", "nowhere"][..], &["sweep", "sweep.toml"]] {
+        let refused = start(&mut tiny.command(args), 1, "127.0.0.1", "29511");
+        Ended::wait(refused).exits(2).says(&["is one process", "2 of it"]);
+    }
 }
 
 /// Eight identities, nine processes: every rank says so, with one exit code.

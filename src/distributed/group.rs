@@ -178,7 +178,8 @@ impl Group {
         ))
         .help(
             "another rank ended, hangs or can't be reached: the first error among the outputs of all \
-             ranks says why; start the run again to continue from its last checkpoint",
+             ranks says why; start the run again with --continue-train auto to go on from its last \
+             checkpoint",
         )
     }
 

@@ -13,6 +13,8 @@ const SPARE: Duration = Duration::from_secs(5);
 /// Where a stop is asked for while the ranks meet, how long they may still take: one that has met the
 /// others stops with them.
 const SETTLE: Duration = Duration::from_secs(1);
+/// A meeting that takes longer is told of.
+const PATIENCE: Duration = Duration::from_secs(3);
 const POLL: Duration = Duration::from_millis(20);
 
 /// [`Group::join`], which also ends where something that is no store keeps the connection open and says
@@ -35,10 +37,15 @@ pub fn meet(
         .spawn(thread)
         .map_err(|error| Error::failed(format!("cannot start a thread: {error}")))?;
     let begun = Instant::now();
-    let mut asked: Option<Instant> = None;
+    let (mut asked, mut said) = (None, false);
     loop {
         match told.recv_timeout(POLL) {
-            Ok(met) => return met,
+            Ok(met) => {
+                // The thread that met is not the one that trains.
+                let met = met?;
+                met.handle().use_gpu()?;
+                return Ok(met);
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(Error::failed("arcrun panicked: this is a bug in arcrun"));
@@ -51,6 +58,13 @@ pub fn meet(
             return Err(Error::stopped(format!(
                 "stopped by {by} while rank {rank} of {size} waited for the others at {master}:{port}"
             )));
+        }
+        if !said && begun.elapsed() > PATIENCE {
+            said = true;
+            let limit = timeout.as_secs_f64();
+            crate::tell!(
+                "rank {rank} of {size} waits for the others at {master}:{port}, {limit} s at most"
+            );
         }
         if begun.elapsed() > timeout + SPARE {
             return Err(missed(launch, timeout, "who listens there says nothing"));

@@ -60,6 +60,7 @@ unsafe extern "C" {
         index: i32,
     ) -> *mut c_char;
     pub(super) fn arcrun_group_connect_gpus(group: *mut c_void) -> *mut c_char;
+    pub(super) fn arcrun_group_use_gpu(group: *mut c_void) -> *mut c_char;
     pub(super) fn arcrun_group_close(group: *mut c_void, orderly: bool) -> *mut c_char;
     pub(super) fn arcrun_group_destroy(group: *mut c_void);
     pub(super) fn arcrun_store_set(

@@ -109,6 +109,12 @@ impl Handle {
         unsafe { check(ffi::arcrun_group_connect_gpus(self.raw)) }
     }
 
+    /// Makes the group's GPU, if it has one, the device of this thread.
+    pub fn use_gpu(&self) -> Result<()> {
+        // SAFETY: the group is live.
+        unsafe { check(ffi::arcrun_group_use_gpu(self.raw)) }
+    }
+
     /// Ends what [`Handle::connect_gpus`] began: when all collectives are done or, not `orderly`, at
     /// once. No collective may follow; without GPUs nothing is done.
     pub fn close(&self, orderly: bool) -> Result<()> {
