@@ -146,11 +146,15 @@ fn a_time_limit_ends_the_training_well() {
 #[test]
 fn the_end_of_the_job_stops_with_a_checkpoint() {
     let tiny = Tiny::new();
-    let args = ["--run-dir", "run", "--time-limit", "11s"];
+    let args = ["--run-dir", "a run", "--time-limit", "11s"];
     let stopped = ended(&tiny, &args, &["train.epochs=100000", "evaluate.every_epochs=0"]);
-    stopped.exits(75).says(&["stopped by the time limit", "--continue-train latest"]);
-    assert_eq!(status(&tiny.path("run")), "stopped");
-    assert!(find(&tiny.path("run"), Name::Latest).is_ok());
+    stopped.exits(75).says(&[
+        "stopped by the time limit",
+        "run tiny.toml --run-dir 'a run' --continue-train latest",
+        " --time-limit 11s",
+    ]);
+    assert_eq!(status(&tiny.path("a run")), "stopped");
+    assert!(find(&tiny.path("a run"), Name::Latest).is_ok());
     // Slurm's own limit counts without being asked for; one that is over leaves no time for a step.
     let mut command =
         tiny.command(&["tiny.toml", "--run-dir", "job", "--set", "train.epochs=100000"]);

@@ -218,6 +218,9 @@ fn train(args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
     if let Some(doubt) = doubt.filter(|_| launch.as_ref().is_none_or(|launch| launch.rank == 0)) {
         crate::tell!("warning: {doubt}");
     }
+    // Of torchrun and Slurm it is they who know how many.
+    let ranks = launch.as_ref().filter(|_| std::env::var_os(distributed::STARTER).is_some());
+    let ranks = ranks.map(|launch| launch.size);
     let options = train::Options {
         continue_train: args
             .continue_train
@@ -235,7 +238,7 @@ fn train(args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
             .profile
             .clone()
             .map(|file| profile::Options { file, steps: args.profile_steps }),
-        sets: settings.sets(),
+        again: args.again(ranks),
         time_limit,
     };
     let mut failures = Vec::new();

@@ -1,6 +1,7 @@
 //! One run of one experiment: everything is opened and checked before the first step, and closed
 //! whatever happens.
 
+use super::again;
 use super::build::{Opened, build};
 use super::epoch::LEFT_OUT;
 use super::evaluation::Evaluation;
@@ -43,8 +44,8 @@ pub struct Options {
     pub verbosity: Verbosity,
     /// Where the time goes is to be recorded.
     pub profile: Option<profile::Options>,
-    /// `KEY=VALUE` of every override, for the command that continues the run.
-    pub sets: Vec<String>,
+    /// Arguments of the command that continues the run, beside which run it is.
+    pub again: Vec<String>,
     /// When the process must have ended, whatever the experiment says.
     pub time_limit: Option<TimeLimit>,
 }
@@ -324,9 +325,9 @@ impl Session {
         Ok((recorder, store))
     }
 
-    /// Starts the profile in `trace`, else in the run folder's own file.
+    /// Starts the profile in `trace`, else in a file of the run folder's own.
     fn profile(&mut self, options: &profile::Options, trace: Option<profile::Trace>) -> Result<()> {
-        let own = || profile::create(&self.run.path().join(profile::FILE));
+        let own = || profile::create_in(self.run.path());
         let started =
             trace.map_or_else(own, Ok).and_then(|trace| profile::start(trace, options.steps));
         if let Err(error) = &started {
@@ -392,27 +393,15 @@ impl Session {
             crate::tell!("warning: {error}");
         }
         result.map_err(|error| match error {
-            Error::Stopped { message, .. } => Error::Stopped { message, help: None }.help(format!(
-                "continue with: run {} --run-dir {} --continue-train latest{}",
-                plan.file.display(),
-                path.display(),
-                overrides(&options.sets)
-            )),
+            Error::Stopped { message, .. } => {
+                let again = again::command(&plan.file, &path, &options.again);
+                Error::stopped(message).help(format!("continue with: {again}"))
+            }
             other => other,
         })?;
         profiled.and(told).and(written).and(closed)?;
         Ok(path)
     }
-}
-
-/// The overrides as the shell takes them.
-fn overrides(sets: &[String]) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "=._-/+,:".contains(c);
-    let quoted = |set: &String| match set.chars().all(plain) {
-        true => format!(" --set {set}"),
-        false => format!(" --set '{}'", set.replace('\'', r"'\''")),
-    };
-    sets.iter().map(quoted).collect()
 }
 
 /// The checkpoint to use afterwards: of least loss, else the last.
@@ -431,22 +420,5 @@ fn loader_columns(run: &Path) -> Vec<String> {
     match header.is_empty() || columns.iter().all(has) {
         true => columns.to_vec(),
         false => Vec::new(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn overrides_come_back_through_a_shell() {
-        let sets = ["lr=0.1", "name=it's two words", "data.root=/a/b-c"].map(String::from);
-        let output = std::process::Command::new("sh")
-            .args(["-c", &format!("printf '%s\\n' {}", overrides(&sets))])
-            .output()
-            .unwrap();
-        let lines = String::from_utf8(output.stdout).unwrap();
-        let words: Vec<&str> = lines.lines().filter(|word| *word != "--set").collect();
-        assert_eq!(words, sets);
     }
 }
