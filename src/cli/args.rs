@@ -55,7 +55,8 @@ pub struct TrainArgs {
     /// finished and of the same configuration.
     #[arg(long, value_name = "CHECKPOINT")]
     pub continue_train: Option<ContinueFrom>,
-    /// The run's folder, instead of results/EXPERIMENT/RUN-ID.
+    /// The run's folder, instead of results/EXPERIMENT/RUN-ID: to be made, or to be gone on with by
+    /// --continue-train latest and auto. With min-loss the run whose checkpoint is meant.
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
     /// Trains in N processes on this machine, each on its part of every batch. torchrun and srun start

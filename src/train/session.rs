@@ -197,13 +197,17 @@ impl Session {
                 (run, info, None, None)
             }
             other => {
-                let run = match &options.run_dir {
-                    Some(path) if !matches!(other, Start::Fork { .. }) => RunDir::create_at(path)?,
-                    _ => RunDir::create(&plan.experiment.paths.results, &plan.name)?,
+                let folder = match &other {
+                    Start::Fork { into, .. } => into.as_deref(),
+                    _ => options.run_dir.as_deref(),
+                };
+                let run = match folder {
+                    Some(path) => RunDir::create_at(path)?,
+                    None => RunDir::create(&plan.experiment.paths.results, &plan.name)?,
                 };
                 let info = RunInfo::new(&plan.name, &run.id(), &source);
                 match other {
-                    Start::Fork { parent, mut snapshot } => {
+                    Start::Fork { parent, mut snapshot, .. } => {
                         // The least loss counts on in the new folder only if it comes along.
                         let state = &mut snapshot.state;
                         if !state.is_min_loss() {
