@@ -101,11 +101,8 @@ pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
         }
         model.grouped(plan)?;
     }
-    let opening = Opening { plan, options, prepared: &prepared, stop, wandb };
-    let mut session = Session::open(opening, start)?;
-    if let Some(profile) = &options.profile {
-        session.profile(profile, trace)?;
-    }
+    let opening = Opening { plan, options, prepared: &prepared, stop, wandb, trace };
+    let session = Session::open(opening, start)?;
     ranks.of_first(session.run.path().to_path_buf())?;
     session.train(plan, prepared, labels, stop, options)
 }
@@ -155,6 +152,8 @@ struct Opening<'a> {
     prepared: &'a Prepared,
     stop: &'a StopFlag,
     wandb: Option<Settings>,
+    /// Where a profile was asked to be, elsewhere than in the run folder.
+    trace: Option<profile::Trace>,
 }
 
 /// An open run folder.
@@ -162,6 +161,8 @@ struct Session {
     /// Holds the lock.
     run: RunDir,
     info: RunInfo,
+    /// `info` as it was, where the run is gone on with.
+    before: Option<RunInfo>,
     opened: Opened,
 }
 
@@ -172,19 +173,23 @@ impl Session {
         let source = plan.file.parent().map(PathBuf::from).unwrap_or_default();
         let mut warnings = Vec::new();
         let mut eval_rows = 0;
+        let mut before = None;
         let (run, info, snapshot, parent) = match start {
             Start::InPlace { run, snapshot, warnings: said } => {
                 warnings.extend(said);
                 let state = &snapshot.state;
                 let path = run.path();
+                // What is refused is refused before anything is changed.
+                let info = RunInfo::read(path)?;
+                CsvSink::check(path)?;
                 let scored = eval_csv::rows(&path.join(Evaluation::FILE))?;
                 warnings.extend(CsvSink::cut(path, state.epoch, state.step, &state.rows)?);
                 eval_rows = state.rows.get(Evaluation::FILE).copied().unwrap_or(0);
                 eval_rows = csv_file::truncate_rows(&path.join(Evaluation::FILE), eval_rows)?;
                 scores_csv::remove(path, scored.get(eval_rows as usize..).unwrap_or_default())?;
                 embeddings::cut(path, Some(state.epoch))?;
-                let info = RunInfo::read(path)?.continued(&source);
-                (run, info, Some(snapshot), None)
+                before = Some(info.clone());
+                (run, info.continued(&source), Some(snapshot), None)
             }
             Start::Over { run } => {
                 let none = Default::default();
@@ -238,25 +243,24 @@ impl Session {
         let path = run.path().to_path_buf();
         let steps_before = snapshot.as_ref().map_or(0, |snapshot| snapshot.state.step);
         let result = Self::open_files(opening, &path, &info, &warnings, steps_before);
-        let (recorder, store) = result.map_err(|error| {
-            // Perhaps nothing can be written at all: the error itself counts.
-            info.end(Status::Failed, Some(error.to_string()));
-            let _ = info.write(&path);
-            error.into_input()
-        })?;
-        let store = Some(store);
-        Ok(Session { run, info, opened: Opened { recorder, store, snapshot, eval_rows } })
+        let (recorder, store) = match result {
+            Ok((recorder, store)) => (recorder, Some(store)),
+            Err(error) => {
+                run.abandon();
+                return Err(error.into_input());
+            }
+        };
+        Ok(Session { run, info, before, opened: Opened { recorder, store, snapshot, eval_rows } })
     }
 
     fn open_files(
         opening: Opening<'_>,
-        path: &std::path::Path,
+        path: &Path,
         info: &RunInfo,
         warnings: &[String],
         steps_before: u64,
     ) -> Result<(Recorder, Store)> {
-        let Opening { plan, options, prepared, stop, wandb } = opening;
-        info.write(path)?;
+        let Opening { plan, options, prepared, stop, wandb, trace } = opening;
         scores_csv::clean(path)?;
         checkpoint::durable::write_file(&path.join("config.toml"), |out| {
             out.write_all(plan.experiment.to_toml().as_bytes())
@@ -326,19 +330,13 @@ impl Session {
             recorder.notice(text)?;
         }
         let store = Store::open(path, policy(plan))?;
-        Ok((recorder, store))
-    }
-
-    /// Starts the profile in `trace`, else in a file of the run folder's own.
-    fn profile(&mut self, options: &profile::Options, trace: Option<profile::Trace>) -> Result<()> {
-        let own = || profile::create_in(self.run.path());
-        let started =
-            trace.map_or_else(own, Ok).and_then(|trace| profile::start(trace, options.steps));
-        if let Err(error) = &started {
-            self.info.end(Status::Failed, Some(error.to_string()));
-            self.info.write(self.run.path())?;
+        if let Some(profile) = &options.profile {
+            let trace = trace.map_or_else(|| profile::create_in(path), Ok)?;
+            profile::start(trace, profile.steps)?;
         }
-        started
+        // Last: a run is what has one, and it says that the run goes on.
+        info.write(path)?;
+        Ok((recorder, store))
     }
 
     fn train(
@@ -350,14 +348,19 @@ impl Session {
         options: &Options,
     ) -> Result<PathBuf> {
         let begun = Instant::now();
-        let Session { run, mut info, opened } = self;
+        let Session { run, mut info, before, opened } = self;
         let path = run.path().to_path_buf();
         let built = build(plan, prepared, labels, stop, &path, Some(&mut info), opened);
         let mut trainer = match built {
             Ok(trainer) => trainer,
             Err(error) => {
-                info.end(Status::Failed, Some(error.to_string()));
-                info.write(&path)?;
+                match before.filter(|_| error.exit_code() == 2) {
+                    Some(before) => before.write(&path)?,
+                    None => {
+                        info.end(Status::Failed, Some(error.to_string()));
+                        info.write(&path)?;
+                    }
+                }
                 return Err(error);
             }
         };
