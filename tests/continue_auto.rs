@@ -85,3 +85,25 @@ fn min_loss_is_of_the_newest_run_that_has_one() {
     let id = older.file_name().unwrap().to_str().unwrap();
     assert_eq!(support::run_json(&fork)["parent"]["run"], id);
 }
+
+#[test]
+fn a_fork_goes_into_the_folder_that_was_named() {
+    let tiny = Tiny::new();
+    let one = ["--set", "train.epochs=1"];
+    let [run, other] = ["run", "other"].map(|name| tiny.train(name, &one));
+    let fork = |run_dir: &str| {
+        let from = ["--continue-train", "run/checkpoints/latest"];
+        tiny.run(&[&["tiny.toml", "-q", "--run-dir", run_dir][..], &from].concat())
+    };
+    fork("new/fork").exits(0);
+    let info = support::run_json(&tiny.path("new/fork"));
+    assert_eq!((&info["parent"]["run"], &info["run"]), (&"run".into(), &"fork".into()));
+    assert!(tiny.runs().is_empty());
+    let before = std::fs::read(other.join("run.json")).unwrap();
+    fork("other").exits(2).says(&["other holds a run already", "help: ", "another --run-dir"]);
+    assert!(tiny.runs().is_empty());
+    assert_eq!(std::fs::read(other.join("run.json")).unwrap(), before);
+    // Its own run's folder says where the checkpoint is, as with min-loss.
+    fork("run").exits(0);
+    assert_eq!((tiny.runs().len(), steps(&run)), (1, 8));
+}

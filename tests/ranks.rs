@@ -156,7 +156,7 @@ fn a_stop_is_one_for_all_and_any_number_of_ranks_goes_on() {
     let child = tiny.spawn(&args);
     wait_until("a step", || run.join("steps.csv").exists());
     signal(&child, "TERM");
-    Ended::wait(child).exits(75).says(&["stopped by ", "--continue-train latest"]);
+    Ended::wait(child).exits(75).says(&["stopped by ", "--continue-train latest", " --nproc 2"]);
     assert_eq!(status(&run), "stopped");
     let stopped = read_state(&find(&run, Name::Latest).unwrap()).unwrap().step;
     let steps = |more: &str| {

@@ -306,6 +306,32 @@ fn another_experiment_is_refused_key_by_key() {
     assert_eq!(steps(&run), 24);
 }
 
+/// After a stop by what was not finite it is the natural thing to leave such steps out.
+#[test]
+fn a_run_goes_on_with_another_policy_for_what_is_not_finite() {
+    let tiny = Tiny::new();
+    let run = tiny.train("run", &["--set", "train.epochs=1"]);
+    let before = csv(&run.join("steps.csv"));
+    let again = |epochs: &str, policy: &str| {
+        let args = ["tiny.toml", "-q", "--run-dir", "run", "--continue-train", "latest"];
+        let sets = ["--epochs", epochs, "--set", policy];
+        tiny.run(&[&args[..], &sets].concat())
+    };
+    again("2", "on_nonfinite=skip").exits(0);
+    again("3", "on_nonfinite=stop").exits(0);
+    let rows = csv(&run.join("steps.csv"));
+    assert_eq!((rows.len(), rows[0].last().unwrap().as_str()), (25, "left_out"));
+    assert_eq!(column(&run.join("steps.csv"), "left_out"), [[""; 8], ["0.0"; 8], [""; 8]].concat());
+    for (row, before) in rows.iter().zip(&before) {
+        assert_eq!(row[..before.len()], before[..]);
+    }
+    // A file that is none of the program's is refused before anything is changed.
+    std::fs::write(run.join("epochs.csv"), "epoch,loss\n1,2\n").unwrap();
+    let info = run_json(&run);
+    again("4", "on_nonfinite=skip").exits(2).says(&["epochs.csv has the columns epoch,loss"]);
+    assert_eq!((run_json(&run), &csv(&run.join("steps.csv"))), (info, &rows));
+}
+
 /// The keys are the same, the people in the folder are not.
 #[test]
 fn another_label_map_is_refused() {

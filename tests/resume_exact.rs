@@ -42,7 +42,7 @@ fn train(tiny: &Tiny, text: &str, run: &str, sets: &[&str], from: Option<Continu
         continue_train: from,
         run_dir: Some(tiny.path(run)),
         verbosity: Verbosity::Quiet,
-        sets: Vec::new(),
+        again: Vec::new(),
         time_limit: None,
         profile: None,
     };

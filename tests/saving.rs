@@ -256,6 +256,23 @@ fn a_disk_that_is_full_to_the_last_byte_stops_the_run() {
     assert_eq!(rows(&run), rows(&whole));
 }
 
+/// No room for the files of a run: it never was.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_without_room_for_a_run_has_none_afterwards() {
+    let tiny = Tiny::new();
+    for (number, size) in ["size=4k", "size=8k", "size=16k"].into_iter().enumerate() {
+        let Some(disk) = Disk::mount(tiny.path(format!("disk{number}")), size) else {
+            println!("skipped: no file system can be mounted here");
+            return;
+        };
+        let run = disk.0.join("run");
+        let args = ["tiny.toml", "--run-dir", run.to_str().unwrap()];
+        tiny.run(&args).exits(2).says(&["No space left on device"]);
+        assert!(!run.exists(), "{size}");
+    }
+}
+
 /// The weights move on while they are written.
 #[test]
 fn what_is_written_in_the_background_is_the_same() {

@@ -5,6 +5,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use arcrun::checkpoint::{Name, find, read, read_group, read_state};
 use support::{Ended, Tiny, column, csv, run_json, signal, status, untimed, wait_until};
@@ -145,15 +146,25 @@ fn a_time_limit_ends_the_training_well() {
 #[test]
 fn the_end_of_the_job_stops_with_a_checkpoint() {
     let tiny = Tiny::new();
-    let args = ["--run-dir", "run", "--time-limit", "11s"];
+    let args = ["--run-dir", "a run", "--time-limit", "11s"];
     let stopped = ended(&tiny, &args, &["train.epochs=100000", "evaluate.every_epochs=0"]);
-    stopped.exits(75).says(&["stopped by the time limit", "--continue-train latest"]);
-    assert_eq!(status(&tiny.path("run")), "stopped");
-    assert!(find(&tiny.path("run"), Name::Latest).is_ok());
+    stopped.exits(75).says(&[
+        "stopped by the time limit",
+        "run tiny.toml --run-dir 'a run' --continue-train latest",
+        " --time-limit 11s",
+    ]);
+    assert_eq!(status(&tiny.path("a run")), "stopped");
+    assert!(find(&tiny.path("a run"), Name::Latest).is_ok());
     // Slurm's own limit counts without being asked for; one that is over leaves no time for a step.
     let mut command =
         tiny.command(&["tiny.toml", "--run-dir", "job", "--set", "train.epochs=100000"]);
-    Ended::of(command.env("SLURM_JOB_END_TIME", "1000000000")).exits(75);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    Ended::of(command.env("SLURM_JOB_END_TIME", (now - 60).to_string())).exits(75);
+    // One that can't be its own says so.
+    let mut command = tiny.command(&["tiny.toml", "-q", "--run-dir", "other"]);
+    Ended::of(command.env("SLURM_JOB_END_TIME", "banana"))
+        .exits(0)
+        .says(&["warning: SLURM_JOB_END_TIME=\"banana\" is no time in seconds since 1970"]);
     ended(&tiny, &["--time-limit", "never"], &[]).exits(2).says(&["--time-limit"]);
 }
 
@@ -335,8 +346,12 @@ fn training_stops_when_a_metric_of_an_evaluation_no_longer_improves() {
     let state = read_state(&find(&run, Name::Latest).unwrap()).unwrap();
     let named = find(&run, Name::Best("unseen/accuracy".into())).unwrap();
     assert_eq!(read_state(&named).unwrap().epoch, first as u64 + 1);
-    let args = ["eval", run.to_str().unwrap(), "--checkpoint", "best-unseen/accuracy"];
-    assert!(tiny.succeed(&args).contains("unseen, best-unseen"));
+    // As the metric is called, and as the folder is.
+    for name in ["best-unseen/accuracy", "best-unseen%2Faccuracy"] {
+        let args = ["eval", run.to_str().unwrap(), "--checkpoint", name];
+        assert!(tiny.succeed(&args).contains("unseen, best-unseen"));
+    }
+    assert!(run.join("checkpoints/best-unseen%2Faccuracy").exists());
     let kept: BTreeMap<_, _> =
         state.best.iter().map(|(name, best)| (name.as_str(), (best.value, best.epoch))).collect();
     assert_eq!(kept["unseen/accuracy"], (best, first as u64 + 1));

@@ -12,7 +12,7 @@ pub enum Name {
     Previous,
     /// The least monitored loss.
     MinLoss,
-    /// The best value of this metric, such as `lfw.accuracy`.
+    /// The best value of this metric, such as `lfw/accuracy`.
     Best(String),
     /// The end of this epoch.
     Epoch(u64),
@@ -95,7 +95,7 @@ pub fn metrics_fit(metrics: &[String]) -> bool {
     metrics.iter().map(|metric| encode(metric).len() + 1).sum::<usize>() <= ROOM
 }
 
-/// A saved folder, told by its own name: `e0003-b00000-s00000120-min+lfw.accuracy`.
+/// A saved folder, told by its own name: `e0003-b00000-s00000120-min+lfw%2Faccuracy`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Save {
     /// Epochs completed, batches of the next one done, optimizer steps done.

@@ -70,7 +70,7 @@ fn a_position_saved_again_replaces_the_first() {
 
 #[test]
 fn names_round_trip() {
-    let best = Name::Best("lfw.accuracy".into());
+    let best = Name::Best("lfw/accuracy".into());
     for name in [Name::Latest, Name::Previous, Name::MinLoss, best, Name::Epoch(12345)] {
         assert_eq!(Name::parse(&name.to_string()), Some(name));
     }
@@ -91,8 +91,9 @@ fn names_round_trip() {
 #[test]
 fn metrics_are_safe_in_a_file_name() {
     for (metric, name) in [
-        ("lfw.accuracy", "best-lfw.accuracy"),
-        ("lfw.tar@far=1e-3", "best-lfw.tar@far=1e-3"),
+        ("lfw/accuracy", "best-lfw%2Faccuracy"),
+        ("lfw/tar@far=1e-3", "best-lfw%2Ftar@far=1e-3"),
+        ("train_loss", "best-train_loss"),
         ("a/b+c d%", "best-a%2Fb%2Bc%20d%25"),
         ("..", "best-.."),
         ("é", "best-%C3%A9"),

@@ -1,6 +1,7 @@
 //! The command line: options, subcommands, and spellings that people bring from other trainers.
 
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -54,7 +55,8 @@ pub struct TrainArgs {
     /// finished and of the same configuration.
     #[arg(long, value_name = "CHECKPOINT")]
     pub continue_train: Option<ContinueFrom>,
-    /// The run's folder, instead of results/EXPERIMENT/RUN-ID.
+    /// The run's folder, instead of results/EXPERIMENT/RUN-ID: to be made, or to be gone on with by
+    /// --continue-train latest and auto. With min-loss the run whose checkpoint is meant.
     #[arg(long, value_name = "DIR")]
     pub run_dir: Option<PathBuf>,
     /// Trains in N processes on this machine, each on its part of every batch. torchrun and srun start
@@ -106,6 +108,22 @@ impl TrainArgs {
             settings.set.push("train.overfit_batches=1".to_string());
         }
         settings
+    }
+
+    /// What the command that continues the run repeats; `ranks` of --nproc.
+    pub fn again(&self, ranks: Option<usize>) -> Vec<String> {
+        let option = |name: &str, value: &dyn Display| [name.to_string(), value.to_string()];
+        let sets = self.settings().sets();
+        let mut again: Vec<String> = sets.iter().flat_map(|set| option("--set", set)).collect();
+        again.extend(ranks.iter().flat_map(|ranks| option("--nproc", ranks)));
+        again.extend(self.time_limit.iter().flat_map(|limit| option("--time-limit", limit)));
+        let Some(file) = &self.profile else { return again };
+        again.push(match file {
+            Some(file) => format!("--profile={}", file.display()),
+            None => "--profile".to_string(),
+        });
+        again.extend(option("--profile-steps", &self.profile_steps));
+        again
     }
 }
 

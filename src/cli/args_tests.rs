@@ -36,6 +36,20 @@ fn training_is_the_command_without_a_name() {
 }
 
 #[test]
+fn a_continued_run_has_the_options_of_the_first() {
+    let again = |line: &str, ranks| parse(line).unwrap().train.again(ranks).join(" ");
+    let line = "run a.toml --lr 1 --time-limit 3h --run-dir d --device cpu --overfit-one-batch";
+    assert_eq!(
+        again(line, None),
+        "--set optimizer.lr=1 --set train.overfit_batches=1 --set train.device=cpu --time-limit 3h"
+    );
+    let line = "run a.toml -q --profile --continue-train auto";
+    assert_eq!(again(line, Some(2)), "--nproc 2 --profile --profile-steps 50");
+    let line = "run a.toml --profile=p/x.json --profile-steps 7";
+    assert_eq!(again(line, None), "--profile=p/x.json --profile-steps 7");
+}
+
+#[test]
 fn other_trainers_spellings_become_settings() {
     let line = "run --batch_size 256 --epochs=5 --lr 1e-2 --seed 3 --device cpu x_y.toml";
     let cli = parse(line).unwrap();

@@ -213,7 +213,15 @@ fn train(args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
     let stop = StopFlag::listen()?;
     let launch = join(&mut plans, &stop)?;
     // Whoever starts a job again means it to go on.
-    let again = launch.is_some_and(|launch| launch.restarts > 0).then_some(Continue::Auto);
+    let again = launch.as_ref().is_some_and(|launch| launch.restarts > 0).then_some(Continue::Auto);
+    let (time_limit, doubt) = train::TimeLimit::resolve(args.time_limit.as_deref())?;
+    // Once, by whoever writes.
+    if let Some(doubt) = doubt.filter(|_| launch.as_ref().is_none_or(|launch| launch.rank == 0)) {
+        crate::tell!("warning: {doubt}");
+    }
+    // Of torchrun and Slurm it is they who know how many.
+    let ranks = launch.as_ref().filter(|_| std::env::var_os(distributed::STARTER).is_some());
+    let ranks = ranks.map(|launch| launch.size);
     let options = train::Options {
         continue_train: args
             .continue_train
@@ -231,8 +239,8 @@ fn train(args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
             .profile
             .clone()
             .map(|file| profile::Options { file, steps: args.profile_steps }),
-        sets: settings.sets(),
-        time_limit: train::TimeLimit::resolve(args.time_limit.as_deref())?,
+        again: args.again(ranks),
+        time_limit,
     };
     let mut failures = Vec::new();
     let count = plans.len();

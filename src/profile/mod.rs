@@ -12,6 +12,7 @@ mod shares;
 use crate::{Error, Result};
 use layer::{Spans, Writer};
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -33,7 +34,7 @@ const TARGET: &str = "arcrun";
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Where the trace goes; None: [`FILE`] in the run folder.
+    /// Where the trace goes; None: [`FILE`] in the run folder, or beside it.
     pub file: Option<PathBuf>,
     /// Steps whose parts are recorded, after [`WARM_UP`].
     pub steps: u64,
@@ -93,16 +94,36 @@ pub fn start(trace: Trace, steps: u64) -> Result<()> {
     Ok(())
 }
 
-/// Makes the file of a trace.
+/// Makes the file of a trace, or empties it.
 ///
 /// # Errors
 /// `Input`: it can't be written.
 pub fn create(path: &Path) -> Result<Trace> {
-    let file = File::create(path).map_err(|error| {
-        let message = format!("cannot write the profile {}: {error}", path.display());
-        Error::input(message).help("--profile=FILE names another file")
-    })?;
+    let file = File::create(path).map_err(|error| unwritable(path, &error))?;
     Ok(Trace { path: path.to_path_buf(), file })
+}
+
+/// Makes the file of a trace in a run folder: [`FILE`], or beside those of earlier sessions
+/// `profile-2.json` and so on.
+///
+/// # Errors
+/// `Input`: it can't be written.
+pub fn create_in(run: &Path) -> Result<Trace> {
+    let later = (2..).map(|n| run.join(FILE.replace('.', &format!("-{n}."))));
+    let mut paths = std::iter::once(run.join(FILE)).chain(later);
+    loop {
+        let path = paths.next().unwrap_or_default();
+        match File::create_new(&path) {
+            Ok(file) => return Ok(Trace { path, file }),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(unwritable(&path, &error)),
+        }
+    }
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Error {
+    Error::input(format!("cannot write the profile {}: {error}", path.display()))
+        .help("--profile=FILE names another file")
 }
 
 /// A span around one training step with the wait for its batch; `number` is that of the step. Decides
@@ -203,5 +224,20 @@ impl Drop for Stage {
         if let (Device::Cuda(index), false) = (self.device, self.span.is_disabled()) {
             tch::Cuda::synchronize(index as i64);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_session_keeps_the_traces_before() {
+        let run = tempfile::tempdir().unwrap();
+        for name in ["profile.json", "profile-2.json", "profile-3.json"] {
+            assert_eq!(create_in(run.path()).unwrap().path, run.path().join(name));
+        }
+        let missing = create_in(&run.path().join("missing")).unwrap_err();
+        assert!(missing.to_string().contains("cannot write the profile"), "{missing}");
     }
 }

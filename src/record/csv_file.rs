@@ -87,6 +87,62 @@ impl Appender {
     }
 }
 
+/// The columns behind the `fixed` ones of a file that a run goes on with; none where its header was not
+/// written whole yet.
+///
+/// # Errors
+/// `Error::Input` where it begins with others.
+pub fn extras(path: &Path, fixed: &[&str]) -> Result<Vec<String>> {
+    let failed = |e| Error::io("read", path, e);
+    let content = match fs::read(path) {
+        Ok(content) => content,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(failed(e)),
+    };
+    let end = content.iter().position(|&byte| byte == b'\n').map_or(0, |line| line + 1);
+    if end == 0 {
+        return Ok(Vec::new());
+    }
+    let mut reader = reader(&content[..end]);
+    let found = reader.headers().map_err(|e| failed(e.into()))?;
+    if !found.iter().take(fixed.len()).eq(fixed.iter().copied()) {
+        let found = found.iter().collect::<Vec<_>>().join(",");
+        let message = format!(
+            "{} has the columns {found}, where those of a run begin with {}",
+            path.display(),
+            fixed.join(",")
+        );
+        return Err(Error::input(message)
+            .help("bring the file back as it was, or start a new run from a checkpoint's folder"));
+    }
+    Ok(found.iter().skip(fixed.len()).map(String::from).collect())
+}
+
+/// Gives every row of a file the columns of `header`, which begins with its own; those that it had not
+/// are empty. All at once or not at all.
+pub fn widen(path: &Path, header: &[String]) -> Result<()> {
+    let content = match fs::read(path) {
+        Ok(content) => content,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(Error::io("read", path, e)),
+    };
+    let failed = |e: csv::Error| Error::io("widen", path, e.into());
+    let mut reader = reader(&content);
+    let has = reader.headers().map_err(failed)?.len();
+    if content.is_empty() || has >= header.len() {
+        return Ok(());
+    }
+    let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
+    writer.write_record(header).map_err(failed)?;
+    for row in reader.records() {
+        let mut row = row.map_err(failed)?;
+        (row.len()..header.len()).for_each(|_| row.push_field(""));
+        writer.write_record(&row).map_err(failed)?;
+    }
+    let bytes = writer.into_inner().map_err(|e| Error::io("widen", path, e.into_error()))?;
+    durable::write_file(path, |out| out.write_all(&bytes))
+}
+
 fn reader(content: &[u8]) -> csv::Reader<&[u8]> {
     csv::ReaderBuilder::new().flexible(true).from_reader(content)
 }

@@ -1,8 +1,8 @@
 //! `steps.csv` and `epochs.csv`: the record of training.
 
-use super::csv_file::{Appender, number, optional, truncate_at};
+use super::csv_file::{Appender, extras, number, optional, truncate_at, widen};
 use super::{EpochRow, Event, Sink, StepRow};
-use crate::Result;
+use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -42,21 +42,26 @@ pub struct CsvSink {
 }
 
 impl CsvSink {
-    /// Opens the files of a run folder; step rows reach the file every `flush_steps` steps.
+    /// Opens the files of a run folder; step rows reach the file every `flush_steps` steps. Columns that
+    /// an earlier session of the run had stay, and those that it had not are empty in its rows.
     ///
     /// # Errors
-    /// `Error::Input` where a file has other columns, `Error::Failed` where it can't be written.
+    /// Those of [`CsvSink::check`], `Error::Failed` where a file can't be written.
     pub fn open(run: &Path, columns: Columns, flush_steps: u64) -> Result<CsvSink> {
-        let header = |fixed: &[&str], extras: &[String]| -> Vec<String> {
-            fixed.iter().map(|name| name.to_string()).chain(extras.iter().cloned()).collect()
-        };
-        Ok(CsvSink {
-            steps: Appender::open(&run.join(STEPS), &header(&STEP_COLUMNS, &columns.steps))?,
-            epochs: Appender::open(&run.join(EPOCHS), &header(&EPOCH_COLUMNS, &columns.epochs))?,
-            columns,
-            flush_steps,
-            unflushed: 0,
-        })
+        let Columns { steps, epochs } = columns;
+        let (steps, step_columns) = open(&run.join(STEPS), &STEP_COLUMNS, steps)?;
+        let (epochs, epoch_columns) = open(&run.join(EPOCHS), &EPOCH_COLUMNS, epochs)?;
+        let columns = Columns { steps: step_columns, epochs: epoch_columns };
+        Ok(CsvSink { steps, epochs, columns, flush_steps, unflushed: 0 })
+    }
+
+    /// Whether the files of a run folder are such as can be gone on with. Changes nothing.
+    ///
+    /// # Errors
+    /// `Error::Input` where one has other columns.
+    pub fn check(run: &Path) -> Result<()> {
+        extras(&run.join(STEPS), &STEP_COLUMNS).map_err(Error::into_input)?;
+        extras(&run.join(EPOCHS), &EPOCH_COLUMNS).map_err(Error::into_input).map(drop)
     }
 
     /// Cuts the CSV files of a run folder back to a checkpoint, before [`CsvSink::open`]: rows
@@ -84,7 +89,18 @@ impl CsvSink {
     }
 }
 
-fn extras<'a>(
+/// With the columns behind the fixed ones: the file's, then what of `wanted` it lacks.
+fn open(path: &Path, fixed: &[&str], wanted: Vec<String>) -> Result<(Appender, Vec<String>)> {
+    let mut columns = extras(path, fixed)?;
+    let missing: Vec<String> = wanted.into_iter().filter(|name| !columns.contains(name)).collect();
+    columns.extend(missing);
+    let fixed = fixed.iter().map(|name| name.to_string());
+    let header: Vec<String> = fixed.chain(columns.iter().cloned()).collect();
+    widen(path, &header)?;
+    Ok((Appender::open(path, &header)?, columns))
+}
+
+fn cells<'a>(
     columns: &'a [String],
     values: &'a BTreeMap<String, f64>,
 ) -> impl Iterator<Item = String> + 'a {
@@ -113,7 +129,7 @@ fn step_row(row: &StepRow, columns: &[String]) -> Vec<String> {
         optional(*grad_norm),
     ]
     .into_iter()
-    .chain(extras(columns, more))
+    .chain(cells(columns, more))
     .collect()
 }
 
@@ -140,7 +156,7 @@ fn epoch_row(row: &EpochRow, columns: &[String]) -> Vec<String> {
         number(*images_per_second),
     ]
     .into_iter()
-    .chain(extras(columns, more))
+    .chain(cells(columns, more))
     .collect()
 }
 
@@ -221,6 +237,34 @@ mod tests {
              1,0.5,,,,1e-5,0.0,0.0\n"
         );
         assert_eq!(sink.rows(), [(STEPS.to_owned(), 2), (EPOCHS.to_owned(), 1)]);
+    }
+
+    #[test]
+    fn a_later_session_may_have_other_columns() {
+        let run = tempfile::tempdir().unwrap();
+        let steps = || fs::read_to_string(run.path().join(STEPS)).unwrap();
+        let session = |number: u64, names: &[&str]| {
+            let steps = names.iter().map(|name| name.to_string()).collect();
+            let columns = Columns { steps, epochs: vec![] };
+            let mut sink = CsvSink::open(run.path(), columns, 1).unwrap();
+            sink.on(&step(number)).unwrap();
+            assert_eq!(sink.rows()[0].1, number);
+        };
+        session(1, &["t"]);
+        session(2, &["lambda", "t"]);
+        session(3, &["lambda"]);
+        assert_eq!(
+            steps(),
+            "step,epoch,loss,lr,images_per_second,accuracy,grad_norm,t,lambda\n\
+             1,1,1.0,0.1,16.5,0.25,,,\n\
+             2,1,0.5,0.1,16.5,0.25,,,5.0\n\
+             3,1,0.3333333333333333,0.1,16.5,0.25,,,5.0\n"
+        );
+        let before = "step,loss\n1,0.5\n";
+        fs::write(run.path().join(STEPS), before).unwrap();
+        let refused = CsvSink::check(run.path()).unwrap_err();
+        assert!(refused.to_string().contains("has the columns step,loss"), "{refused}");
+        assert_eq!((refused.exit_code(), steps()), (2, before.to_string()));
     }
 
     #[test]

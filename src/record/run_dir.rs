@@ -1,6 +1,7 @@
 //! `results/<experiment>/<run-id>/`, locked for as long as the run lives.
 
 use crate::{Error, Result};
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -12,6 +13,18 @@ const LOCK: &str = ".lock";
 pub struct RunDir {
     path: PathBuf,
     _lock: File,
+    made: Made,
+}
+
+/// What [`RunDir::abandon`] takes away.
+#[derive(Debug)]
+enum Made {
+    /// The run was there.
+    Nothing,
+    /// The whole folder.
+    Folder,
+    /// What is in it beside these.
+    Beside(Vec<OsString>),
 }
 
 impl RunDir {
@@ -29,7 +42,7 @@ impl RunDir {
         for suffix in (0..=0xffff).map(|n| std::process::id().wrapping_add(n)) {
             let path = parent.join(format!("{time}-{:04x}", suffix & 0xffff));
             match fs::create_dir(&path) {
-                Ok(()) => return RunDir::lock(path),
+                Ok(()) => return RunDir::lock(path, Made::Folder),
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(unwritable(&path, e)),
             }
@@ -42,8 +55,12 @@ impl RunDir {
     /// # Errors
     /// `Error::Input` where it can't be written or holds a run already.
     pub fn create_at(path: &Path) -> Result<RunDir> {
+        let made = match fs::read_dir(path) {
+            Ok(entries) => Made::Beside(entries.flatten().map(|entry| entry.file_name()).collect()),
+            Err(_) => Made::Folder,
+        };
         fs::create_dir_all(path).map_err(|e| unwritable(path, e))?;
-        let run = RunDir::lock(path.to_owned())?;
+        let run = RunDir::lock(path.to_owned(), made)?;
         if is_run(path) {
             return Err(Error::input(format!("{} holds a run already", path.display()))
                 .help("continue it with --continue-train latest, or name another --run-dir"));
@@ -60,7 +77,7 @@ impl RunDir {
             return Err(Error::input(format!("{} is no run folder", path.display()))
                 .help("a run folder holds run.json: results/<experiment>/<run-id>"));
         }
-        RunDir::lock(path.to_owned())
+        RunDir::lock(path.to_owned(), Made::Nothing)
     }
 
     /// The runs of an experiment that no process holds, newest first, each locked when it is reached.
@@ -77,7 +94,7 @@ impl RunDir {
             .filter(|path| is_run(path))
             .collect();
         runs.sort();
-        runs.into_iter().rev().filter_map(|path| match RunDir::lock(path) {
+        runs.into_iter().rev().filter_map(|path| match RunDir::lock(path, Made::Nothing) {
             Err(Error::Input { .. }) => None,
             other => Some(other),
         })
@@ -92,7 +109,25 @@ impl RunDir {
         self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    fn lock(path: PathBuf) -> Result<RunDir> {
+    /// Takes away what was made of a new run, which then never was; one that was there stays. What can't
+    /// be taken away stays too.
+    pub fn abandon(self) {
+        match &self.made {
+            Made::Nothing => {}
+            Made::Folder => drop(fs::remove_dir_all(&self.path)),
+            Made::Beside(others) => {
+                let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
+                for entry in entries.filter(|entry| !others.contains(&entry.file_name())) {
+                    let path = entry.path();
+                    let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+                    let _ =
+                        if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+                }
+            }
+        }
+    }
+
+    fn lock(path: PathBuf, made: Made) -> Result<RunDir> {
         let file = path.join(LOCK);
         let mut lock = OpenOptions::new()
             .read(true)
@@ -122,8 +157,15 @@ impl RunDir {
             .set_len(0)
             .and_then(|()| lock.rewind())
             .and_then(|()| writeln!(lock, "{}", std::process::id()));
-        mark.map_err(|e| unwritable(&path, e))?;
-        Ok(RunDir { path, _lock: lock })
+        let run = RunDir { path, _lock: lock, made };
+        match mark {
+            Ok(()) => Ok(run),
+            Err(error) => {
+                let error = unwritable(&run.path, error);
+                run.abandon();
+                Err(error)
+            }
+        }
     }
 }
 
@@ -211,6 +253,26 @@ mod tests {
         drop(marked(RunDir::create_at(&path).unwrap()));
         let error = RunDir::create_at(&path).unwrap_err();
         assert!(error.to_string().contains("holds a run already"), "{error}");
+    }
+
+    #[test]
+    fn an_abandoned_run_never_was() {
+        let root = tempfile::tempdir().unwrap();
+        let new = marked(RunDir::create_at(&root.path().join("a/new")).unwrap());
+        new.abandon();
+        assert!(!root.path().join("a/new").exists());
+        let own = root.path().join("own");
+        fs::create_dir(&own).unwrap();
+        fs::write(own.join("notes"), "mine").unwrap();
+        let run = marked(RunDir::create_at(&own).unwrap());
+        fs::create_dir_all(own.join("checkpoints/.saved")).unwrap();
+        run.abandon();
+        let left: Vec<_> = fs::read_dir(&own).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left, ["notes"]);
+        // One that was there before is none of its own.
+        drop(marked(RunDir::create_at(&own).unwrap()));
+        RunDir::open(&own).unwrap().abandon();
+        assert!(own.join("run.json").exists());
     }
 
     #[test]

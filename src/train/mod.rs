@@ -1,5 +1,6 @@
 //! Training: from a plan to a run folder.
 
+mod again;
 pub mod build;
 pub mod clip;
 mod diagnosis;

@@ -1,6 +1,7 @@
 //! One run of one experiment: everything is opened and checked before the first step, and closed
 //! whatever happens.
 
+use super::again;
 use super::build::{Opened, build};
 use super::epoch::LEFT_OUT;
 use super::evaluation::Evaluation;
@@ -42,8 +43,8 @@ pub struct Options {
     pub verbosity: Verbosity,
     /// Where the time goes is to be recorded.
     pub profile: Option<profile::Options>,
-    /// `KEY=VALUE` of every override, for the command that continues the run.
-    pub sets: Vec<String>,
+    /// Arguments of the command that continues the run, beside which run it is.
+    pub again: Vec<String>,
     /// When the process must have ended, whatever the experiment says.
     pub time_limit: Option<TimeLimit>,
 }
@@ -90,12 +91,7 @@ pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
     let (prepared, labels) = prepare_all(plan, options.verbosity, stop, &ranks)?;
     let open = || {
         fits(plan, &labels, start.snapshot())?;
-        let opening = Opening { plan, options, prepared: &prepared, stop, wandb };
-        let mut session = Session::open(opening, start)?;
-        if let Some(profile) = &options.profile {
-            session.profile(profile, trace)?;
-        }
-        Ok(session)
+        Session::open(Opening { plan, options, prepared: &prepared, stop, wandb, trace }, start)
     };
     let session = ranks.together(open())?;
     ranks.of_first(session.run.path().to_path_buf())?;
@@ -170,6 +166,8 @@ struct Opening<'a> {
     prepared: &'a Prepared,
     stop: &'a StopFlag,
     wandb: Option<Settings>,
+    /// Where a profile was asked to be, elsewhere than in the run folder.
+    trace: Option<profile::Trace>,
 }
 
 /// An open run folder.
@@ -177,6 +175,8 @@ struct Session {
     /// Holds the lock.
     run: RunDir,
     info: RunInfo,
+    /// `info` as it was, where the run is gone on with.
+    before: Option<RunInfo>,
     opened: Opened,
 }
 
@@ -187,19 +187,23 @@ impl Session {
         let source = plan.file.parent().map(PathBuf::from).unwrap_or_default();
         let mut warnings = Vec::new();
         let mut eval_rows = 0;
+        let mut before = None;
         let (run, info, snapshot, parent) = match start {
             Start::InPlace { run, snapshot, warnings: said } => {
                 warnings.extend(said);
                 let state = &snapshot.state;
                 let path = run.path();
+                // What is refused is refused before anything is changed.
+                let info = RunInfo::read(path)?;
+                CsvSink::check(path)?;
                 let scored = eval_csv::rows(&path.join(Evaluation::FILE))?;
                 warnings.extend(CsvSink::cut(path, state.epoch, state.step, &state.rows)?);
                 eval_rows = state.rows.get(Evaluation::FILE).copied().unwrap_or(0);
                 eval_rows = csv_file::truncate_rows(&path.join(Evaluation::FILE), eval_rows)?;
                 scores_csv::remove(path, scored.get(eval_rows as usize..).unwrap_or_default())?;
                 embeddings::cut(path, Some(state.epoch))?;
-                let info = RunInfo::read(path)?.continued(&source);
-                (run, info, Some(snapshot), None)
+                before = Some(info.clone());
+                (run, info.continued(&source), Some(snapshot), None)
             }
             Start::Over { run } => {
                 let none = Default::default();
@@ -212,13 +216,17 @@ impl Session {
                 (run, info, None, None)
             }
             other => {
-                let run = match &options.run_dir {
-                    Some(path) if !matches!(other, Start::Fork { .. }) => RunDir::create_at(path)?,
-                    _ => RunDir::create(&plan.experiment.paths.results, &plan.name)?,
+                let folder = match &other {
+                    Start::Fork { into, .. } => into.as_deref(),
+                    _ => options.run_dir.as_deref(),
+                };
+                let run = match folder {
+                    Some(path) => RunDir::create_at(path)?,
+                    None => RunDir::create(&plan.experiment.paths.results, &plan.name)?,
                 };
                 let info = RunInfo::new(&plan.name, &run.id(), &source);
                 match other {
-                    Start::Fork { parent, mut snapshot } => {
+                    Start::Fork { parent, mut snapshot, .. } => {
                         // The least loss counts on in the new folder only if it comes along.
                         let state = &mut snapshot.state;
                         if !state.is_min_loss() {
@@ -255,25 +263,24 @@ impl Session {
         let path = run.path().to_path_buf();
         let steps_before = snapshot.as_ref().map_or(0, |snapshot| snapshot.state.step);
         let result = Self::open_files(opening, &path, &info, &warnings, steps_before);
-        let (recorder, store) = result.map_err(|error| {
-            // Perhaps nothing can be written at all: the error itself counts.
-            info.end(Status::Failed, Some(error.to_string()));
-            let _ = info.write(&path);
-            error.into_input()
-        })?;
-        let store = Some(store);
-        Ok(Session { run, info, opened: Opened { recorder, store, snapshot, eval_rows } })
+        let (recorder, store) = match result {
+            Ok((recorder, store)) => (recorder, Some(store)),
+            Err(error) => {
+                run.abandon();
+                return Err(error.into_input());
+            }
+        };
+        Ok(Session { run, info, before, opened: Opened { recorder, store, snapshot, eval_rows } })
     }
 
     fn open_files(
         opening: Opening<'_>,
-        path: &std::path::Path,
+        path: &Path,
         info: &RunInfo,
         warnings: &[String],
         steps_before: u64,
     ) -> Result<(Recorder, Store)> {
-        let Opening { plan, options, prepared, stop, wandb } = opening;
-        info.write(path)?;
+        let Opening { plan, options, prepared, stop, wandb, trace } = opening;
         scores_csv::clean(path)?;
         checkpoint::durable::write_file(&path.join("config.toml"), |out| {
             out.write_all(plan.experiment.to_toml().as_bytes())
@@ -343,19 +350,13 @@ impl Session {
             recorder.notice(text)?;
         }
         let store = Store::open(path, policy(plan))?;
-        Ok((recorder, store))
-    }
-
-    /// Starts the profile in `trace`, else in the run folder's own file.
-    fn profile(&mut self, options: &profile::Options, trace: Option<profile::Trace>) -> Result<()> {
-        let own = || profile::create(&self.run.path().join(profile::FILE));
-        let started =
-            trace.map_or_else(own, Ok).and_then(|trace| profile::start(trace, options.steps));
-        if let Err(error) = &started {
-            self.info.end(Status::Failed, Some(error.to_string()));
-            self.info.write(self.run.path())?;
+        if let Some(profile) = &options.profile {
+            let trace = trace.map_or_else(|| profile::create_in(path), Ok)?;
+            profile::start(trace, profile.steps)?;
         }
-        started
+        // Last: a run is what has one, and it says that the run goes on.
+        info.write(path)?;
+        Ok((recorder, store))
     }
 
     fn train(
@@ -367,14 +368,19 @@ impl Session {
         options: &Options,
     ) -> Result<PathBuf> {
         let begun = Instant::now();
-        let Session { run, mut info, opened } = self;
+        let Session { run, mut info, before, opened } = self;
         let path = run.path().to_path_buf();
         let built = build(plan, prepared, labels, stop, &path, Some(&mut info), opened);
         let mut trainer = match built {
             Ok(trainer) => trainer,
             Err(error) => {
-                info.end(Status::Failed, Some(error.to_string()));
-                info.write(&path)?;
+                match before.filter(|_| error.exit_code() == 2) {
+                    Some(before) => before.write(&path)?,
+                    None => {
+                        info.end(Status::Failed, Some(error.to_string()));
+                        info.write(&path)?;
+                    }
+                }
                 return Err(error);
             }
         };
@@ -414,27 +420,15 @@ impl Session {
             crate::tell!("warning: {error}");
         }
         result.map_err(|error| match error {
-            Error::Stopped { message, .. } => Error::Stopped { message, help: None }.help(format!(
-                "continue with: run {} --run-dir {} --continue-train latest{}",
-                plan.file.display(),
-                path.display(),
-                overrides(&options.sets)
-            )),
+            Error::Stopped { message, .. } => {
+                let again = again::command(&plan.file, &path, &options.again);
+                Error::stopped(message).help(format!("continue with: {again}"))
+            }
             other => other,
         })?;
         profiled.and(told).and(written).and(closed)?;
         Ok(path)
     }
-}
-
-/// The overrides as the shell takes them.
-fn overrides(sets: &[String]) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "=._-/+,:".contains(c);
-    let quoted = |set: &String| match set.chars().all(plain) {
-        true => format!(" --set {set}"),
-        false => format!(" --set '{}'", set.replace('\'', r"'\''")),
-    };
-    sets.iter().map(quoted).collect()
 }
 
 /// The checkpoint to use afterwards: of least loss, else the last.
@@ -453,22 +447,5 @@ fn loader_columns(run: &Path) -> Vec<String> {
     match header.is_empty() || columns.iter().all(has) {
         true => columns.to_vec(),
         false => Vec::new(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn overrides_come_back_through_a_shell() {
-        let sets = ["lr=0.1", "name=it's two words", "data.root=/a/b-c"].map(String::from);
-        let output = std::process::Command::new("sh")
-            .args(["-c", &format!("printf '%s\\n' {}", overrides(&sets))])
-            .output()
-            .unwrap();
-        let lines = String::from_utf8(output.stdout).unwrap();
-        let words: Vec<&str> = lines.lines().filter(|word| *word != "--set").collect();
-        assert_eq!(words, sets);
     }
 }

@@ -47,7 +47,9 @@ pub enum Start {
         snapshot: Box<Snapshot>,
         warnings: Vec<String>,
     },
+    /// In a new folder: this one, or one of its own in the results.
     Fork {
+        into: Option<PathBuf>,
         parent: Parent,
         snapshot: Box<Snapshot>,
     },
@@ -75,13 +77,16 @@ impl Start {
                 None => Err(nothing(plan, run_dir)),
             },
             Some(Continue::Auto) => auto(plan, run_dir),
-            Some(Continue::MinLoss) => fork(&least(plan, run_dir)?),
-            Some(Continue::Path(path)) => fork(&checkpoint::locate(path)?),
+            Some(Continue::MinLoss) => fork(&least(plan, run_dir)?, None),
+            Some(Continue::Path(path)) => {
+                let folder = checkpoint::locate(path)?;
+                fork(&folder, fork_folder(&folder, run_dir)?)
+            }
         }?;
         if let Some(snapshot) = start.snapshot() {
             same_experiment(plan, &snapshot.state)?;
         }
-        if let Start::Fork { parent, snapshot } = &start {
+        if let Start::Fork { parent, snapshot, .. } = &start {
             something_left(plan, &snapshot.state, &parent.checkpoint)?;
         }
         Ok(start)
@@ -238,14 +243,32 @@ fn time_ends_at(plan: &Plan, state: &State) -> bool {
     most.is_some_and(|most| before + state.partial.seconds >= most)
 }
 
-fn fork(folder: &Path) -> Result<Start> {
+/// The folder that a fork from the checkpoint `folder` was told to make: as with min-loss, none where
+/// `--run-dir` is the run that the checkpoint is of.
+fn fork_folder(folder: &Path, run_dir: Option<&Path>) -> Result<Option<PathBuf>> {
+    let Some(path) = run_dir.filter(|path| RunInfo::is_in(path)) else {
+        return Ok(run_dir.map(PathBuf::from));
+    };
+    if path.canonicalize().is_ok_and(|run| folder.starts_with(run)) {
+        return Ok(None);
+    }
+    let message = format!(
+        "{} holds a run already, and the checkpoint {} is none of its own",
+        path.display(),
+        folder.display()
+    );
+    Err(Error::input(message)
+        .help("go on with that run by --continue-train latest, or name another --run-dir"))
+}
+
+fn fork(folder: &Path, into: Option<PathBuf>) -> Result<Start> {
     let snapshot = Box::new(checkpoint::read(folder)?);
     let parent = Parent {
         run: snapshot.state.run.clone(),
         checkpoint: folder.to_path_buf(),
         hash: snapshot.state.checkpoint_hash(),
     };
-    Ok(Start::Fork { parent, snapshot })
+    Ok(Start::Fork { into, parent, snapshot })
 }
 
 fn nothing(plan: &Plan, run_dir: Option<&Path>) -> Error {

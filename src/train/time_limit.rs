@@ -5,10 +5,12 @@ use crate::{Error, Result};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Slurm's end of the job, seconds since 1970.
 const SLURM: &str = "SLURM_JOB_END_TIME";
+/// Slurm would have killed a job that is over for so long: another one's end was inherited.
+const LEFT_OVER: Duration = Duration::from_secs(24 * 60 * 60);
 /// Time for what comes after the checkpoint: closing files, telling servers.
 const CLOSING: Duration = Duration::from_secs(10);
 /// Between two looks at the clock.
@@ -17,28 +19,65 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// When the process must have ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeLimit {
-    end: SystemTime,
+    end: End,
+}
+
+/// By the clock that it was said in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// A length of time from a start, whatever is done to the wall clock meanwhile.
+    Since(Instant, Duration),
+    /// A time of day.
+    At(SystemTime),
 }
 
 impl TimeLimit {
-    /// `stated` (such as `3h 50m`, from now), else what Slurm says of its job.
+    /// `stated` (such as `3h 50m`, from now), else what Slurm says of its job; with what must be said
+    /// aloud.
     ///
     /// # Errors
     /// No length of time.
-    pub fn resolve(stated: Option<&str>) -> Result<Option<TimeLimit>> {
+    pub fn resolve(stated: Option<&str>) -> Result<(Option<TimeLimit>, Option<String>)> {
         let Some(text) = stated else {
             // A trial of a sweep is told to stop by whoever runs it.
             let trial = std::env::var_os(crate::record::feed::VARIABLE).is_some();
-            let end = std::env::var(SLURM).ok().filter(|_| !trial);
-            let end = end.and_then(|end| end.trim().parse().ok()).map(Duration::from_secs);
-            return Ok(end.map(|end| TimeLimit { end: UNIX_EPOCH + end }));
+            let end = std::env::var_os(SLURM).filter(|_| !trial);
+            return Ok(
+                end.map_or((None, None), |end| of_slurm(&end.to_string_lossy(), SystemTime::now()))
+            );
         };
         let seconds = crate::config::check::seconds(text).ok_or_else(|| {
             Error::input(format!("--time-limit {text:?} is no length of time"))
                 .help("write it as 45s, 90m, 3h 50m or 1d")
         })?;
-        let end = SystemTime::now().checked_add(Duration::from_secs_f64(seconds.min(3.2e9)));
-        Ok(end.map(|end| TimeLimit { end }))
+        let length = Duration::from_secs_f64(seconds.min(3.2e9));
+        Ok((Some(TimeLimit { end: End::Since(Instant::now(), length) }), None))
+    }
+
+    /// What is left of it at this moment of both clocks.
+    fn left(&self, now: Instant, time: SystemTime) -> Duration {
+        match self.end {
+            End::Since(start, length) => length.saturating_sub(now.duration_since(start)),
+            End::At(end) => end.duration_since(time).unwrap_or_default(),
+        }
+    }
+}
+
+/// The end of Slurm's job, or why it says nothing.
+fn of_slurm(text: &str, now: SystemTime) -> (Option<TimeLimit>, Option<String>) {
+    let doubt = |why: &str| {
+        let text = format!("{SLURM}={text:?} {why}: --time-limit sets a limit");
+        (None, Some(text))
+    };
+    let Ok(seconds) = text.trim().parse::<u64>() else {
+        return doubt("is no time in seconds since 1970, so the job's end is not known");
+    };
+    let Some(end) = UNIX_EPOCH.checked_add(Duration::from_secs(seconds)) else {
+        return doubt("is no time that will come, so the job's end is not known");
+    };
+    match now.duration_since(end) {
+        Ok(past) if past > LEFT_OVER => doubt("is long past, so it is not this job's end"),
+        _ => (Some(TimeLimit { end: End::At(end) }), None),
     }
 }
 
@@ -81,7 +120,7 @@ impl Watchman {
         let over = done.clone();
         let thread = std::thread::spawn(move || {
             while !over.load(Ordering::Relaxed) {
-                let left = limit.end.duration_since(SystemTime::now()).unwrap_or_default();
+                let left = limit.left(Instant::now(), SystemTime::now());
                 if left <= reserve.needed() {
                     return stop.ask("the time limit");
                 }
@@ -111,7 +150,7 @@ mod tests {
         reserve.step(step);
         reserve.step(step / 2.0);
         reserve.save(save);
-        let limit = TimeLimit { end: SystemTime::now() + Duration::from_secs_f64(left) };
+        let limit = TimeLimit { end: End::Since(Instant::now(), Duration::from_secs_f64(left)) };
         let watchman = Watchman::set(limit, stop.clone(), reserve);
         std::thread::sleep(INTERVAL / 2);
         drop(watchman);
@@ -128,11 +167,47 @@ mod tests {
 
     #[test]
     fn a_limit_is_a_length_of_time() {
-        let before = SystemTime::now();
-        let limit = TimeLimit::resolve(Some("2h 30m")).unwrap().unwrap();
-        let left = limit.end.duration_since(before).unwrap().as_secs_f64();
-        assert!((9000.0..9010.0).contains(&left), "{left}");
+        let (limit, _) = TimeLimit::resolve(Some("2h 30m")).unwrap();
+        let left = limit.unwrap().left(Instant::now(), SystemTime::now()).as_secs_f64();
+        assert!((8990.0..=9000.0).contains(&left), "{left}");
         let refused = TimeLimit::resolve(Some("soon")).unwrap_err().to_string();
         assert!(refused.contains("--time-limit"), "{refused}");
+    }
+    #[test]
+    fn only_a_limit_by_the_wall_clock_follows_its_steps() {
+        let (now, time) = (Instant::now(), SystemTime::now());
+        let minutes = |n: u64| Duration::from_secs(60 * n);
+        let stated = TimeLimit { end: End::Since(now, minutes(60)) };
+        let slurms = TimeLimit { end: End::At(time + minutes(60)) };
+        for stepped in [time - minutes(600), time + minutes(600)] {
+            assert_eq!(stated.left(now + minutes(20), stepped), minutes(40));
+        }
+        assert_eq!(slurms.left(now + minutes(20), time + minutes(50)), minutes(10));
+        assert_eq!(slurms.left(now, time + minutes(600)), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_slurm_says_is_its_end_or_is_doubted() {
+        let now = UNIX_EPOCH + Duration::from_secs(2_000_000_000);
+        for (text, end) in [("2000003600", 2_000_003_600), ("1999999990 ", 1_999_999_990)] {
+            let at = UNIX_EPOCH + Duration::from_secs(end);
+            assert_eq!(of_slurm(text, now), (Some(TimeLimit { end: End::At(at) }), None));
+        }
+        for (text, why) in [
+            ("banana", "is no time"),
+            ("", "is no time"),
+            ("-5", "is no time"),
+            ("18446744073709551615", "is no time that will come"),
+            ("1000000000", "is long past"),
+        ] {
+            let (limit, warning) = of_slurm(text, now);
+            let warning = warning.unwrap();
+            assert_eq!(limit, None);
+            assert!(
+                warning.starts_with(&format!("SLURM_JOB_END_TIME={text:?} {why}")),
+                "{warning}"
+            );
+            assert!(warning.ends_with("--time-limit sets a limit"), "{warning}");
+        }
     }
 }
