@@ -56,7 +56,9 @@ fn two_agents_of_torchrun_have_the_curve_of_one_process() {
         return;
     }
     let agents = [first.spawn().unwrap(), second.spawn().unwrap()];
-    agents.map(|agent| Ended::wait(agent).exits(0));
+    for agent in agents {
+        Ended::wait(agent).exits(0);
+    }
     let written = ["a", "b"].map(|name| tiny.path(name));
     let written: Vec<_> = written.iter().filter(|run| run.exists()).collect();
     assert_eq!(written.len(), 1, "{written:?}");

@@ -70,8 +70,10 @@ impl Machines {
     /// The program on both machines, each the only rank there, by torchrun's variables.
     fn start(&self, tiny: &Tiny, args: &[&str]) -> [Child; 2] {
         [0, 1].map(|rank| {
-            let mut command = tiny.under(&self.on(rank), &[args, &SAME[..]].concat());
-            start(command.env("LOCAL_WORLD_SIZE", "1"), rank, ADDRESSES[0], PORT)
+            let words =
+                [&self.on(rank)[..], &["env", "LOCAL_RANK=0", "LOCAL_WORLD_SIZE=1"]].concat();
+            let mut command = tiny.under(&words, &[args, &SAME[..]].concat());
+            start(&mut command, rank, ADDRESSES[0], PORT)
         })
     }
 }
@@ -93,7 +95,9 @@ fn two_machines_have_the_curve_of_one_process() {
         return;
     }
     let ranks = machines.start(&tiny, &["tiny.toml", "-q", "--run-dir", "run"]);
-    ranks.map(|rank| Ended::wait(rank).exits(0));
+    for rank in ranks {
+        Ended::wait(rank).exits(0);
+    }
     same_curve(&tiny.path("run"), &tiny.train("one", &SAME));
 }
 
@@ -124,7 +128,9 @@ fn torchrun_on_two_machines_has_the_curve_of_one_process() {
         command.env("OMP_NUM_THREADS", "1").stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().unwrap()
     });
-    agents.map(|agent| Ended::wait(agent).exits(0));
+    for agent in agents {
+        Ended::wait(agent).exits(0);
+    }
     let written = ["a", "b"].map(|run| tiny.path(run)).into_iter().find(|run| run.exists());
     same_curve(&written.unwrap(), &tiny.train("one", &SAME));
 }
@@ -150,5 +156,5 @@ fn a_cable_that_is_pulled_ends_both_ranks_and_the_run_can_go_on() {
     // The limit, and time for a busy machine.
     assert!(begun.elapsed() < Duration::from_secs(4 + 20), "{:?}", begun.elapsed());
     assert_eq!(status(&run), "failed");
-    goes_on(&tiny, &run);
+    goes_on(&tiny);
 }

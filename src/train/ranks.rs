@@ -66,7 +66,7 @@ impl Ranks {
         let text = plan.experiment.to_toml();
         let mut table: toml::Table = toml::from_str(&text)
             .map_err(|error| Error::failed(format!("the resolved experiment: {error}")))?;
-        table.remove("paths");
+        without_places(&mut table);
         // Two builds hardly ever have the same size.
         let size = std::env::current_exe().and_then(std::fs::metadata).map_or(0, |file| file.len());
         let version = env!("CARGO_PKG_VERSION");
@@ -261,6 +261,17 @@ impl Ranks {
     /// Bytes that this rank has sent so far.
     pub fn sent(&self) -> Option<u64> {
         self.group.as_ref().map(|group| group.sent())
+    }
+}
+
+/// Takes away where data and results lie.
+fn without_places(experiment: &mut toml::Table) {
+    experiment.remove("paths");
+    let Some(data) = experiment.get_mut("data").and_then(toml::Value::as_table_mut) else { return };
+    data.remove("root");
+    let sources = data.get_mut("sources").and_then(toml::Value::as_table_mut);
+    for (_, source) in sources.into_iter().flatten() {
+        source.as_table_mut().map(|source| source.remove("root"));
     }
 }
 
