@@ -35,11 +35,12 @@ fn a_master_that_can_not_be_met_is_named_within_the_limit() {
     let everywhere = TcpListener::bind(("0.0.0.0", 0)).unwrap();
     let taken = everywhere.local_addr().unwrap().port().to_string();
     // Nobody listens at it.
-    let free = "1".to_string();
+    let nobody = "1".to_string();
+    let free = free_port();
     let begun = Instant::now();
     let cases = [
-        (1, HERE, &free, "trying to connect to"),
-        (1, "nowhere.invalid", &free, "no host nowhere.invalid is known here"),
+        (1, HERE, &nobody, "trying to connect to"),
+        (1, "nowhere.invalid", &nobody, "no host nowhere.invalid is known here"),
         (0, "nowhere.invalid", &free, "no host nowhere.invalid is known here"),
         (1, HERE, &silent.0, "who listens there says nothing"),
         (0, HERE, &taken, "in use"),
