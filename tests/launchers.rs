@@ -180,7 +180,7 @@ fn a_requeued_job_goes_on() {
     let story = || std::fs::read_to_string(tiny.path("job.out")).unwrap_or_default();
     eventually_or("a checkpoint", || find(&run, Name::Latest).is_ok(), story);
     slurm.say("scontrol", &["requeue", &job]).exits(0);
-    eventually_or("it waits", || slurm.field(&job, "Restarts") == "1", story);
+    eventually_or("it waits", || slurm.field(&job, "Reason") == "BeginTime", story);
     slurm.start_now(&job);
     let through = || slurm.field(&job, "JobState") == "COMPLETED";
     eventually_or("it is through", through, story);
