@@ -135,6 +135,12 @@ fn what_a_run_says_at_its_end_knows_of_the_sessions_before() {
     let said = go_on(&tiny, "run", &[every, "train.epochs=2"]).exits(0);
     assert!(said.stdout.contains("(untrained 0."), "{}", said.stdout);
     assert_eq!(run_json(&tiny.path("run"))["processes"], 1);
+    for name in ["epoch-0009", "best-unseen/auc"] {
+        let args = ["tiny.toml", "--run-dir", "run", "--continue-train", name];
+        tiny.run(&args).exits(2).says(&[name, "min-loss"]);
+    }
+    let fork = ["tiny.toml", "--run-dir", "run", "--continue-train", "min-loss"];
+    tiny.run(&[&fork[..], &["--set", "train.epochs=4", "--set", every]].concat()).exits(0);
     let least = ["--run-dir", "run", "--continue-train", "min-loss", "--set", "train.epochs=1"];
     let refused = tiny.run(&[&["tiny.toml"], &least[..]].concat());
     refused.exits(2).says(&["nothing is left to train", "train.epochs = 1", "--epochs 2"]);

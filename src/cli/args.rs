@@ -1,9 +1,7 @@
 //! The command line: options, subcommands, and spellings that people bring from other trainers.
 
-use std::convert::Infallible;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -17,6 +15,7 @@ use super::spelling::{normalise, setting_for};
 pub use super::sweep_args::{Launcher, RunArgs, SweepArgs, SweepCommand};
 pub use super::weights::WeightsCommand;
 use crate::config::{Shape, read_file};
+use crate::train::Continue;
 use crate::{Error, Result};
 
 /// Trains and evaluates face recognition models: one TOML file is one experiment.
@@ -49,12 +48,13 @@ pub struct TrainArgs {
     pub experiments: Vec<String>,
     #[command(flatten)]
     pub settings: Settings,
-    /// Goes on from a checkpoint: latest, min-loss, auto (latest, else a fresh run) or its folder.
+    /// Goes on from a checkpoint: latest, auto (latest, else a fresh run), min-loss,
+    /// best-METRIC, epoch-NNNN or its folder; all but the first two make a new run.
     /// Without --run-dir it is of the newest run of the experiment that has one and that no process
     /// holds. Where a newer run has none, auto goes on with the older one only if that is not
     /// finished and of the same configuration.
     #[arg(long, value_name = "CHECKPOINT")]
-    pub continue_train: Option<ContinueFrom>,
+    pub continue_train: Option<Continue>,
     /// The run's folder, instead of results/EXPERIMENT/RUN-ID: to be made, or to be gone on with by
     /// --continue-train latest and auto. With min-loss the run whose checkpoint is meant.
     #[arg(long, value_name = "DIR")]
@@ -266,28 +266,6 @@ pub struct SyncArgs {
     /// Run folders.
     #[arg(required = true, value_name = "RUN_DIR")]
     pub runs: Vec<PathBuf>,
-}
-
-/// Where `--continue-train` starts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ContinueFrom {
-    Latest,
-    MinLoss,
-    Auto,
-    Path(PathBuf),
-}
-
-impl FromStr for ContinueFrom {
-    type Err = Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(match text {
-            "latest" => ContinueFrom::Latest,
-            "min-loss" | "min_loss" => ContinueFrom::MinLoss,
-            "auto" => ContinueFrom::Auto,
-            path => ContinueFrom::Path(path.into()),
-        })
-    }
 }
 
 /// Reads `argv` (with the program's name); `root` is the configuration, for suggestions.

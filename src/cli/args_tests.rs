@@ -1,6 +1,7 @@
 //! Spellings of the command line.
 
 use super::*;
+use crate::checkpoint::Name;
 
 crate::config_struct! {
     pub struct Margin {
@@ -31,7 +32,7 @@ fn training_is_the_command_without_a_name() {
     assert!(cli.command.is_none() && cli.quiet);
     assert_eq!(cli.train.experiments, ["a.toml", "b.toml"]);
     assert_eq!(cli.train.settings.sets(), ["lr=1", "a_b=2"]);
-    assert_eq!(cli.train.continue_train, Some(ContinueFrom::MinLoss));
+    assert_eq!(cli.train.continue_train, Some(Continue::Named(Name::MinLoss)));
     assert_eq!(cli.train.run_dir, Some("d".into()));
 }
 

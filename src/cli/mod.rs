@@ -45,10 +45,7 @@ use crate::torch::device::gpus_beside;
 use crate::train::signals::StopFlag;
 use crate::train::{self, Continue};
 use crate::{Error, Result};
-use args::{
-    BenchCommand, Cli, Command, ContinueFrom, DataCommand, PartsArgs, PlotCommand, Settings,
-    TrainArgs,
-};
+use args::{BenchCommand, Cli, Command, DataCommand, PartsArgs, PlotCommand, Settings, TrainArgs};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -223,16 +220,7 @@ fn train(args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
     let ranks = launch.as_ref().filter(|_| std::env::var_os(distributed::STARTER).is_some());
     let ranks = ranks.map(|launch| launch.size);
     let options = train::Options {
-        continue_train: args
-            .continue_train
-            .as_ref()
-            .map(|from| match from {
-                ContinueFrom::Latest => Continue::Latest,
-                ContinueFrom::MinLoss => Continue::MinLoss,
-                ContinueFrom::Auto => Continue::Auto,
-                ContinueFrom::Path(path) => Continue::Path(path.clone()),
-            })
-            .or(again),
+        continue_train: args.continue_train.clone().or(again),
         run_dir: args.run_dir.clone(),
         verbosity,
         profile: args

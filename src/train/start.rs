@@ -8,29 +8,37 @@ use crate::plan::Plan;
 use crate::record::{Parent, RunDir, RunInfo, Status};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 /// `--continue-train`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Continue {
     /// Go on in the run's own folder from its newest checkpoint.
     Latest,
-    /// A new run from the checkpoint of least loss.
-    MinLoss,
+    /// A new run from the run's checkpoint of this name, such as `min-loss`.
+    Named(Name),
     /// A new run from this checkpoint folder.
     Path(PathBuf),
     /// `Latest` where there is something to continue, else fresh.
     Auto,
 }
 
-impl Continue {
-    pub fn parse(text: &str) -> Self {
-        match text {
+impl FromStr for Continue {
+    type Err = Infallible;
+
+    /// What is no name of a checkpoint is its folder.
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(match text {
             "latest" => Continue::Latest,
-            "min-loss" | "min_loss" => Continue::MinLoss,
+            "min_loss" => Continue::Named(Name::MinLoss),
             "auto" => Continue::Auto,
-            path => Continue::Path(PathBuf::from(path)),
-        }
+            path if Path::new(path).exists() => Continue::Path(PathBuf::from(path)),
+            other => {
+                Name::parse(other).map_or(Continue::Path(PathBuf::from(other)), Continue::Named)
+            }
+        })
     }
 }
 
@@ -77,7 +85,7 @@ impl Start {
                 None => Err(nothing(plan, run_dir)),
             },
             Some(Continue::Auto) => auto(plan, run_dir),
-            Some(Continue::MinLoss) => fork(&least(plan, run_dir)?, None),
+            Some(Continue::Named(name)) => fork(&named(plan, run_dir, name)?, None),
             Some(Continue::Path(path)) => {
                 let folder = checkpoint::locate(path)?;
                 fork(&folder, fork_folder(&folder, run_dir)?)
@@ -109,11 +117,11 @@ fn candidates(plan: &Plan, run_dir: Option<&Path>) -> Box<dyn Iterator<Item = Re
     }
 }
 
-/// The checkpoint of least loss of the newest run that has one.
-fn least(plan: &Plan, run_dir: Option<&Path>) -> Result<PathBuf> {
+/// The checkpoint of this name of the newest run that has one.
+fn named(plan: &Plan, run_dir: Option<&Path>, name: &Name) -> Result<PathBuf> {
     let mut newest = None;
     for run in candidates(plan, run_dir) {
-        match checkpoint::find(run?.path(), Name::MinLoss) {
+        match checkpoint::find(run?.path(), name.clone()) {
             Ok(folder) => return Ok(folder),
             Err(error) => {
                 newest.get_or_insert(error);
