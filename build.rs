@@ -17,7 +17,7 @@ fn main() {
         "sync_batch_norm.cpp",
     ];
     let headers = ["arcrun_native.h", "distributed.h", "group.h", "guarded.h", "lists.h", "rows.h"];
-    for file in sources.iter().chain(&headers) {
+    for file in sources.iter().chain(&headers).chain(&["early.c", "signals.c"]) {
         println!("cargo::rerun-if-changed=native/{file}");
     }
     for name in
@@ -66,6 +66,12 @@ fn main() {
         }
     }
     build.compile("arcrun_native");
+    cc::Build::new().pic(true).file("native/signals.c").compile("arcrun_signals");
+    if env::var("CARGO_CFG_TARGET_OS").is_ok_and(|system| system == "linux") {
+        for object in cc::Build::new().pic(true).file("native/early.c").compile_intermediates() {
+            println!("cargo::rustc-link-arg-bin=run={}", object.display());
+        }
+    }
 
     println!("cargo::rustc-link-arg=-Wl,-rpath,{}", lib.display());
 }

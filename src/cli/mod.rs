@@ -41,6 +41,7 @@ use crate::distributed::{self, Group, Launch};
 use crate::plan::Plan;
 use crate::profile;
 use crate::record::Verbosity;
+use crate::torch::signals;
 use crate::train::signals::StopFlag;
 use crate::train::{self, Continue};
 use crate::{Error, Result};
@@ -49,6 +50,7 @@ use args::{
     TrainArgs,
 };
 use std::io::Write;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -67,8 +69,17 @@ pub fn main() -> ExitCode {
             return ExitCode::from(error.exit_code() as u8);
         }
     };
+    // A training hears what has asked it to stop since the program began, and --nproc passes it on.
+    let stop = match cli.command.is_none() && !cli.train.is_many() {
+        true => StopFlag::listen_early().map(Some),
+        false => Ok(None),
+    };
+    if !cli.train.is_many() {
+        signals::unblock();
+    }
     // A panic is a bug; its message has been printed by the panic hook.
-    let result = std::panic::catch_unwind(|| dispatch(cli)).unwrap_or_else(|_| {
+    let run = || dispatch(cli, stop?.unwrap_or_default());
+    let result = std::panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
         Err(Error::failed("arcrun panicked: this is a bug in arcrun, not in your input"))
     });
     match result {
@@ -97,14 +108,15 @@ fn print_error(error: &Error) {
     }
 }
 
-fn dispatch(cli: Cli) -> Result<()> {
+/// `stop` is a training's.
+fn dispatch(cli: Cli, stop: StopFlag) -> Result<()> {
     let verbosity = match (cli.quiet, cli.verbose) {
         (true, _) => Verbosity::Quiet,
         (_, true) => Verbosity::Verbose,
         _ => Verbosity::Normal,
     };
     match cli.command {
-        None => train(&cli.train, verbosity),
+        None => train(&cli.train, verbosity, &stop),
         Some(Command::Check { files, settings }) => check::check(&files, &settings),
         Some(Command::Parts(options)) => list_or_plot(&options, verbosity),
         Some(Command::Explain { key, file, settings }) => {
@@ -180,7 +192,7 @@ pub(crate) fn request(file: &Path, settings: &Settings) -> Request {
 
 /// Plans every experiment before the first one starts, then runs them one after the other. A
 /// failed one does not keep the next from running.
-fn train(args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
+fn train(args: &TrainArgs, verbosity: Verbosity, stop: &StopFlag) -> Result<()> {
     let files = args::experiment_files(&args.experiments)?;
     if files.len() > 1 && args.run_dir.is_some() {
         return Err(Error::input("--run-dir names one folder, but there are several experiments"));
@@ -198,7 +210,7 @@ fn train(args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
     for loaded in loaded {
         plans.push(Plan::new(loaded)?);
     }
-    if let Some(count) = args.nproc.filter(|count| *count > 1) {
+    if let Some(count) = args.nproc.filter(|_| args.is_many()) {
         let arguments = distributed::without_nproc(std::env::args_os().skip(1));
         // The first of them that failed has said why.
         match distributed::local_processes(count as usize, &arguments)? {
@@ -209,7 +221,6 @@ fn train(args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
     if args.dry_run {
         return plans.iter().try_for_each(|plan| say(&check::dry_run(plan)?));
     }
-    let stop = StopFlag::listen()?;
     let launch = join(&plans)?;
     // Whoever starts a job again means it to go on.
     let again = launch.as_ref().is_some_and(|launch| launch.restarts > 0).then_some(Continue::Auto);
@@ -244,7 +255,7 @@ fn train(args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
     let mut failures = Vec::new();
     let count = plans.len();
     for plan in plans {
-        match train::run(&plan, &options, &stop) {
+        match train::run(&plan, &options, stop) {
             Ok(_) => {}
             Err(error @ Error::Stopped { .. }) => return Err(error),
             Err(error) if count == 1 => return Err(error),

@@ -76,6 +76,12 @@ pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
         println!("{} is finished: nothing to continue", run.display());
         return Ok(run.clone());
     }
+    if let (Start::InPlace { run, .. }, true, false) = (&start, stop.is_set(), ranks.are_several()) {
+        // Nothing is to be saved that is not there.
+        let again = again::command(&plan.file, run.path(), &options.again);
+        let message = format!("stopped by {} before the training went on", stop.by());
+        return Err(Error::stopped(message).help(format!("continue with: {again}")));
+    }
     ranks.tell_snapshot(start.snapshot())?;
     let named = options.profile.as_ref().and_then(|profile| profile.file.as_deref());
     let trace = named.map(profile::create).transpose()?;
