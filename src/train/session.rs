@@ -29,7 +29,7 @@ use crate::record::{
     Columns, Console, CrashNote, CsvSink, Event, LogFile, Plots, Recorder, RunDir, RunInfo, Status,
     TensorBoard, Verbosity, crash_note, csv_file, embeddings,
 };
-use crate::torch::device;
+use crate::torch::{device, threads};
 use crate::wandb::{self, Settings, Timing, WandbSink};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -93,7 +93,7 @@ pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
     set_up_torch(plan, start.snapshot())?;
     let (prepared, labels) = prepare_all(plan, options.verbosity, stop, &ranks)?;
     if let Some(Snapshot { state, .. }) = start.snapshot() {
-        checkpoint::same_labels(&plan.file, &labels, &state.labels)?;
+        checkpoint::same_labels(&start.checkpoint(), &labels, &state.labels)?;
     }
     let Experiment { groups, finetune, .. } = &plan.experiment;
     let starts_from_weights = start.snapshot().is_none() && pretrained::stated(&plan.experiment);
@@ -178,6 +178,7 @@ impl Session {
         let Opening { plan, options, prepared, .. } = opening;
         let source = plan.file.parent().map(PathBuf::from).unwrap_or_default();
         let mut warnings = Vec::new();
+        let mut notices = prepared.notes.clone();
         let mut eval_rows = 0;
         let mut before = None;
         let (run, info, snapshot, parent) = match start {
@@ -195,6 +196,7 @@ impl Session {
                 scores_csv::remove(path, scored.get(eval_rows as usize..).unwrap_or_default())?;
                 embeddings::cut(path, Some(state.epoch))?;
                 before = Some(info.clone());
+                notices.extend(other_threads(plan, state.threads));
                 (run, info.continued(&source), Some(snapshot), None)
             }
             Start::Over { run } => {
@@ -234,7 +236,7 @@ impl Session {
         };
         let mut info = RunInfo {
             device: device::describe(plan.device),
-            threads: tch::get_num_threads() as usize,
+            threads: threads::get(),
             seed: plan.experiment.seed,
             ..info
         };
@@ -248,7 +250,7 @@ impl Session {
         info.versions.insert("libtorch".to_string(), crate::torch::version());
         let path = run.path().to_path_buf();
         let steps_before = snapshot.as_ref().map_or(0, |snapshot| snapshot.state.step);
-        let result = Self::open_files(opening, &path, &info, &warnings, steps_before);
+        let result = Self::open_files(opening, &path, &info, [&warnings, &notices], steps_before);
         let (recorder, store) = match result {
             Ok((recorder, store)) => (recorder, Some(store)),
             Err(error) => {
@@ -263,7 +265,7 @@ impl Session {
         opening: Opening<'_>,
         path: &Path,
         info: &RunInfo,
-        warnings: &[String],
+        [warnings, notices]: [&[String]; 2],
         steps_before: u64,
     ) -> Result<(Recorder, Store)> {
         let Opening { plan, options, prepared, stop, wandb, trace } = opening;
@@ -332,7 +334,7 @@ impl Session {
         for text in warnings {
             recorder.warning(text)?;
         }
-        for text in &prepared.notes {
+        for text in notices {
             recorder.notice(text)?;
         }
         let store = Store::open(path, policy(plan))?;
@@ -415,6 +417,18 @@ impl Session {
         profiled.and(told).and(written).and(closed)?;
         Ok(path)
     }
+}
+
+/// What to say where a continued run is not bit-equal to one that was never stopped.
+fn other_threads(plan: &Plan, before: usize) -> Option<String> {
+    let now = threads::get();
+    let promised = plan.experiment.train.deterministic && plan.device == Device::Cpu;
+    (promised && now != before).then(|| {
+        format!(
+            "train.threads: {now} now, {before} before: from here on the bits are not those of a run \
+             that was never stopped"
+        )
+    })
 }
 
 /// The checkpoint to use afterwards: of least loss, else the last.
