@@ -1,5 +1,6 @@
 //! Compiles the shim in `native/` against the libtorch that torch-sys found, and lets every
-//! binary, test, example and bench find that libtorch where it lies, without LD_LIBRARY_PATH.
+//! binary, test, example and bench find that libtorch where it lies, without LD_LIBRARY_PATH. Where the
+//! headers of CUDA and NCCL are, libarcrun_nccl.so is made too, which the program opens at run time.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -12,17 +13,33 @@ fn main() {
         "distributed.cpp",
         "margin_softmax.cpp",
         "nonfinite.cpp",
+        "open_nccl.cpp",
         "optimizers.cpp",
         "sharded_softmax.cpp",
         "sync_batch_norm.cpp",
     ];
-    let headers = ["arcrun_native.h", "distributed.h", "group.h", "guarded.h", "lists.h", "rows.h"];
-    for file in sources.iter().chain(&headers).chain(&["early.c", "signals.c"]) {
+    let headers = [
+        "arcrun_native.h",
+        "cuda.h",
+        "distributed.h",
+        "group.h",
+        "guarded.h",
+        "lists.h",
+        "nccl.h",
+        "rows.h",
+    ];
+    for file in sources.iter().chain(&headers).chain(&["nccl.cpp", "early.c", "signals.c"]) {
         println!("cargo::rerun-if-changed=native/{file}");
     }
-    for name in
-        ["LIBTORCH", "LIBTORCH_LIB", "LIBTORCH_INCLUDE", "LIBTORCH_CXX11_ABI", "GLOO_INCLUDE"]
-    {
+    for name in [
+        "LIBTORCH",
+        "LIBTORCH_LIB",
+        "LIBTORCH_INCLUDE",
+        "LIBTORCH_CXX11_ABI",
+        "GLOO_INCLUDE",
+        "CUDA_HOME",
+        "NCCL_HOME",
+    ] {
         println!("cargo::rerun-if-env-changed={name}");
     }
     // torch-sys publishes it to its direct dependents.
@@ -57,8 +74,9 @@ fn main() {
         // As libtorch itself was built: some of its classes have other members without it.
         .define("NDEBUG", None)
         .flag("-isystem")
-        .flag(api_include)
-        .files(sources.map(|file| format!("native/{file}")));
+        .flag(api_include);
+    let shared = build.clone();
+    build.files(sources.map(|file| format!("native/{file}")));
     if let Some(include) = gloo_include() {
         build.define("ARCRUN_GLOO", None);
         if include != Path::new(SYSTEM_INCLUDE) {
@@ -72,6 +90,8 @@ fn main() {
             println!("cargo::rustc-link-arg-bin=run={}", object.display());
         }
     }
+    let object = nccl_object(shared, &lib);
+    println!("cargo::rustc-env=ARCRUN_NCCL={}", object.unwrap_or_default().display());
 
     println!("cargo::rustc-link-arg=-Wl,-rpath,{}", lib.display());
 }
@@ -91,4 +111,77 @@ fn gloo_include() -> Option<PathBuf> {
     // Installed later, they make a build that has them.
     println!("cargo::rerun-if-changed={SYSTEM_INCLUDE}/gloo");
     Some(PathBuf::from(SYSTEM_INCLUDE)).filter(header)
+}
+
+/// Makes libarcrun_nccl.so, and a copy beside the program; None where headers are missing. It is linked
+/// with no library: all its symbols are of the libtorch that the program has opened when it opens this.
+fn nccl_object(mut shared: cc::Build, lib: &Path) -> Option<PathBuf> {
+    let folders = cuda_includes(lib)?;
+    for folder in &folders {
+        shared.flag("-isystem").flag(folder);
+    }
+    let out = PathBuf::from(env::var_os("OUT_DIR")?);
+    let object = out.join(OBJECT);
+    let mut compiler = shared.get_compiler().to_command();
+    compiler.args(["-shared", "native/nccl.cpp", "-o"]).arg(&object);
+    match compiler.output() {
+        Ok(done) if done.status.success() => {}
+        Ok(done) => {
+            let said = String::from_utf8_lossy(&done.stderr).into_owned();
+            let error = said.lines().find(|line| line.contains("error")).unwrap_or_default();
+            println!("cargo::warning=no {OBJECT}, which several processes on GPUs need: {error}");
+            return None;
+        }
+        Err(error) => panic!("cannot start the C++ compiler: {error}"),
+    }
+    // target/PROFILE/build/arcrun-HASH/out
+    if let Some(profile) = out.ancestors().nth(3) {
+        let beside = profile.join(OBJECT);
+        // A program that runs may have the old one open: it keeps it.
+        let _ = std::fs::remove_file(&beside);
+        if let Err(error) = std::fs::copy(&object, &beside) {
+            println!("cargo::warning=cannot write {}: {error}", beside.display());
+        }
+    }
+    Some(object)
+}
+
+const OBJECT: &str = "libarcrun_nccl.so";
+
+/// The folders with the headers of CUDA and NCCL: those of the wheels beside libtorch, then
+/// $CUDA_HOME/include and $NCCL_HOME/include. None where there is no NCCL; where NCCL is there and
+/// something else is not, that is said.
+fn cuda_includes(lib: &Path) -> Option<Vec<PathBuf>> {
+    let mut folders: Vec<PathBuf> = ["CUDA_HOME", "NCCL_HOME"]
+        .into_iter()
+        .filter_map(|name| env::var_os(name).filter(|home| !home.is_empty()))
+        .map(|home| Path::new(&home).join("include"))
+        .collect();
+    // As the wheels of PyTorch lie: libtorch's own, or a Python's site-packages.
+    let wheels = lib.join("../../nvidia");
+    folders.extend(["cu13/include", "nccl/include"].map(|folder| wheels.join(folder)));
+    folders.retain(|folder| folder.is_dir());
+    let lacks = |header: &str| !folders.iter().any(|folder| folder.join(header).is_file());
+    if lacks("nccl.h") {
+        return None;
+    }
+    let needed = [
+        "cuda_runtime.h",
+        "crt/host_config.h",
+        "nv/target",
+        "cublas_v2.h",
+        "cusparse.h",
+        "cusolverDn.h",
+    ];
+    let missing: Vec<&str> = needed.into_iter().filter(|header| lacks(header)).collect();
+    if missing.is_empty() {
+        return Some(folders);
+    }
+    println!(
+        "cargo::warning=no {OBJECT}, which several processes on GPUs need: {} found neither beside \
+         libtorch nor in CUDA_HOME/include (pip's nvidia-cuda-crt, nvidia-cuda-cccl, nvidia-cublas and so on have them; \
+         `ARCRUN_LIBTORCH=cu130 ./run.sh setup` fetches all into a new cache)",
+        missing.join(", ")
+    );
+    None
 }

@@ -207,7 +207,8 @@ def fetch(work):
     if linux:
         (torch,) = glob.glob(os.path.join(wheels, "torch-*.whl"))
         small = ["cuda-toolkit[cudart,cupti]==13.0.2"]  # what libtorch_cpu itself links
-        download(wheels, *(small if kind == "cpu" else cuda_requirements(torch)))
+        headers = "cuda-toolkit[cccl,crt]==13.0.2"  # what cuda_runtime.h and cuda_fp16.h include
+        download(wheels, *(small if kind == "cpu" else [headers, *cuda_requirements(torch)]))
     for wheel in sorted(glob.glob(os.path.join(wheels, "*.whl"))):
         unpack(wheel, tree)
     library = "libtorch_cpu.so" if linux else "libtorch_cpu.dylib"

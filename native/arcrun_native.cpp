@@ -1,4 +1,5 @@
 #include "arcrun_native.h"
+#include "cuda.h"
 #include "guarded.h"
 #include "lists.h"
 
@@ -61,6 +62,12 @@ void driver_call(const char *symbol, Args... args) {
 }
 
 }  // namespace
+
+void arcrun::open_libtorch_cuda() {
+  auto path = libtorch_folder() + "libtorch_cuda.so";
+  if (!dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL))
+    throw std::runtime_error(std::string("libtorch has no CUDA libraries: ") + dlerror());
+}
 
 void arcrun_free(char *message) { free(message); }
 
@@ -177,9 +184,7 @@ char *arcrun_tf32(bool *matmul, bool *convolution) {
 char *arcrun_load_cuda(void) {
   return guarded([&] {
     if (!driver()) throw std::runtime_error("no NVIDIA driver with a working device was found");
-    auto path = libtorch_folder() + "libtorch_cuda.so";
-    if (!dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL))
-      throw std::runtime_error(std::string("libtorch has no CUDA libraries: ") + dlerror());
+    arcrun::open_libtorch_cuda();
   });
 }
 
@@ -203,5 +208,15 @@ char *arcrun_cuda_device(int32_t index, char *name, size_t capacity, int32_t *ma
     driver_call("cuDeviceGetName", name, static_cast<int>(capacity), device);
     driver_call("cuDeviceGetAttribute", static_cast<int *>(major), kMajor, device);
     driver_call("cuDeviceGetAttribute", static_cast<int *>(minor), kMinor, device);
+  });
+}
+
+char *arcrun_cuda_uuid(int32_t index, uint8_t bytes[16]) {
+  return guarded([&] {
+    if (!driver()) throw std::runtime_error("no NVIDIA driver with a working device was found");
+    int device = 0;
+    driver_call("cuDeviceGet", &device, static_cast<int>(index));
+    // The second version tells the parts of a divided GPU (MIG) apart.
+    driver_call("cuDeviceGetUuid_v2", bytes, device);
   });
 }

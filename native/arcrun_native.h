@@ -206,6 +206,9 @@ char *arcrun_load_cuda(void);
 char *arcrun_cuda_device(int32_t index, char *name, size_t capacity, int32_t *major,
                          int32_t *minor);
 
+/* What tells a visible CUDA device from all others, on this machine and elsewhere. */
+char *arcrun_cuda_uuid(int32_t index, uint8_t bytes[16]);
+
 /* The most bytes that tensors held on a CUDA device at one time. Only after arcrun_load_cuda. */
 char *arcrun_cuda_peak(int32_t index, int64_t *bytes);
 

@@ -1,4 +1,5 @@
-// Groups of processes: a TCPStore to meet at, Gloo between them, and c10d's Reducer for gradients.
+// Groups of processes: a TCPStore to meet at, Gloo between CPUs (open_nccl.cpp adds NCCL between
+// GPUs), and c10d's Reducer for gradients.
 
 #ifdef ARCRUN_GLOO
 #define USE_C10D_GLOO
@@ -23,6 +24,7 @@
 #include <c10/util/Logging.h>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
+#include <torch/csrc/distributed/c10d/logger.hpp>
 #include <torch/csrc/distributed/c10d/reducer.hpp>
 #ifdef ARCRUN_GLOO
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
@@ -32,19 +34,34 @@ namespace arcrun {
 
 namespace {
 
-// What c10d may work on: contiguous, and no part of a graph.
-at::Tensor plain(const at::Tensor &tensor) { return tensor.detach().contiguous(); }
-
-// Back into a tensor that `plain` had to copy.
+// Back into a tensor that `sendable` had to copy.
 void put_back(at::Tensor &tensor, const at::Tensor &result) {
   if (!tensor.is_same(result) && tensor.data_ptr() != result.data_ptr()) tensor.copy_(result);
 }
 
+using BackendType = c10d::ProcessGroup::BackendType;
+constexpr char kName[] = "arcrun";
+
 }  // namespace
 
+void Group::add_gpu(at::Device gpu, const c10::intrusive_ptr<c10d::Backend> &backend) {
+  processes->setBoundDeviceId(gpu);
+  processes->setBackend(at::kCUDA, BackendType::NCCL, backend);
+  if (!has_cpu) processes->setDefaultBackend(BackendType::NCCL);
+  processes->setGroupName(kName);
+  gpu_ = gpu;
+}
+
+at::Tensor Group::sendable(const at::Tensor &tensor) const {
+  auto plain = tensor.detach();
+  if (gpu_ && !has_cpu && plain.is_cpu()) plain = plain.to(*gpu_);
+  return plain.contiguous();
+}
+
 void Group::all_reduce(at::Tensor &tensor, c10d::ReduceOp::RedOpType op) {
+  if (tensor.numel() == 0) return;
   at::NoGradGuard no_grad;
-  std::vector<at::Tensor> tensors{plain(tensor)};
+  std::vector<at::Tensor> tensors{sendable(tensor)};
   c10d::AllreduceOptions options;
   options.reduceOp = op;
   options.timeout = timeout;
@@ -55,21 +72,23 @@ void Group::all_reduce(at::Tensor &tensor, c10d::ReduceOp::RedOpType op) {
 
 at::Tensor Group::all_gather(const at::Tensor &tensor) {
   at::NoGradGuard no_grad;
-  std::vector<at::Tensor> inputs{plain(tensor)};
+  std::vector<at::Tensor> inputs{sendable(tensor)};
   auto shape = tensor.sizes().vec();
   shape.insert(shape.begin(), size());
   auto all = at::empty(shape, inputs[0].options());
+  if (tensor.numel() == 0) return all.to(tensor.device());
   std::vector<std::vector<at::Tensor>> outputs{all.unbind(0)};
   c10d::AllgatherOptions options;
   options.timeout = timeout;
   processes->allgather(outputs, inputs, options)->wait();
   sent += tensor.nbytes() * (size() - 1);
-  return all;
+  return all.to(tensor.device());
 }
 
 void Group::broadcast(at::Tensor &tensor, int64_t root) {
+  if (tensor.numel() == 0) return;
   at::NoGradGuard no_grad;
-  std::vector<at::Tensor> tensors{plain(tensor)};
+  std::vector<at::Tensor> tensors{sendable(tensor)};
   c10d::BroadcastOptions options;
   options.rootRank = root;
   options.timeout = timeout;
@@ -82,6 +101,10 @@ void Group::broadcast(at::Tensor &tensor, int64_t root) {
 void Group::barrier(std::chrono::milliseconds limit) {
   c10d::BarrierOptions options;
   options.timeout = limit;
+  if (gpu_ && !has_cpu) {
+    options.device = gpu_;
+    options.device_ids = {gpu_->index()};
+  }
   processes->barrier(options)->wait();
 }
 
@@ -100,6 +123,27 @@ at::Tensor &tensor(arcrun_tensor t) { return *static_cast<at::Tensor *>(t); }
 Group &group(arcrun_group handle) { return *static_cast<Group *>(handle); }
 
 #ifdef ARCRUN_GLOO
+c10::intrusive_ptr<c10d::Backend> gloo(const arcrun_group_options &given,
+                                       const c10::intrusive_ptr<c10d::Store> &store,
+                                       std::chrono::milliseconds timeout) {
+  using Gloo = c10d::ProcessGroupGloo;
+  auto options = Gloo::Options::create(timeout);
+  if (given.interface_name)
+    options->devices.push_back(Gloo::createDeviceForInterface(given.interface_name));
+  else if (given.address)
+    options->devices.push_back(Gloo::createDeviceForHostname(given.address));
+  else
+    options->devices.push_back(Gloo::createDefaultDevice());
+  return c10::make_intrusive<Gloo>(store, given.rank, given.size, options);
+}
+#else
+c10::intrusive_ptr<c10d::Backend> gloo(const arcrun_group_options &,
+                                       const c10::intrusive_ptr<c10d::Store> &,
+                                       std::chrono::milliseconds) {
+  throw std::runtime_error("this build has no Gloo: apt install libgloo-dev, then build again");
+}
+#endif
+
 GroupPtr create(const arcrun_group_options &given) {
   // c10d logs every attempt with its stack; the error that ends them says it all.
   if (!getenv("TORCH_CPP_LOG_LEVEL")) FLAGS_caffe2_log_level = c10::GLOG_FATAL;
@@ -114,33 +158,28 @@ GroupPtr create(const arcrun_group_options &given) {
     auto all = c10::make_intrusive<c10d::PrefixStore>(given.prefix, tcp);
     return c10::make_intrusive<c10d::PrefixStore>(part, all);
   };
-
-  using Gloo = c10d::ProcessGroupGloo;
-  auto options = Gloo::Options::create(timeout);
-  if (given.interface_name)
-    options->devices.push_back(Gloo::createDeviceForInterface(given.interface_name));
-  else if (given.address)
-    options->devices.push_back(Gloo::createDeviceForHostname(given.address));
-  else
-    options->devices.push_back(Gloo::createDefaultDevice());
-  auto gloo = c10::make_intrusive<Gloo>(store("gloo"), given.rank, given.size, options);
-
   auto processes =
       c10::make_intrusive<c10d::ProcessGroup>(store("group"), given.rank, given.size);
-  processes->setBackend(at::kCPU, c10d::ProcessGroup::BackendType::GLOO, gloo);
-  processes->setDefaultBackend(c10d::ProcessGroup::BackendType::GLOO);
-  processes->setGroupName("arcrun");
-  return c10::make_intrusive<Group>(store("keys"), processes, timeout);
+  if (given.gloo) {
+    using arcrun::BackendType;
+    processes->setBackend(at::kCPU, BackendType::GLOO, gloo(given, store("gloo"), timeout));
+    processes->setDefaultBackend(BackendType::GLOO);
+  }
+  processes->setGroupName(arcrun::kName);
+  return c10::make_intrusive<Group>(store("keys"), processes, timeout, given.gloo);
 }
-#endif
 
-// Ours beside c10d's, which counts nothing.
+// Ours beside c10d's, which counts no bytes. Its logger times the steps that it samples.
 struct Reducer {
   GroupPtr group;
-  std::unique_ptr<c10d::Reducer> reducer;
+  std::shared_ptr<c10d::Reducer> reducer;
+  std::shared_ptr<c10d::Logger> logger;
   bool find_unused;
   uint64_t bytes;
 };
+
+// Beside the first ten steps, every how many are timed.
+constexpr int kTimedSteps = 20;
 
 }  // namespace
 
@@ -153,15 +192,7 @@ bool arcrun_has_gloo(void) {
 }
 
 char *arcrun_group_create(arcrun_group_options options, arcrun_group *out) {
-  return guarded([&] {
-#ifdef ARCRUN_GLOO
-    *out = create(options).release();
-#else
-    (void)options, (void)out;
-    throw std::runtime_error(
-        "this build has no Gloo: apt install libgloo-dev, then build again");
-#endif
-  });
+  return guarded([&] { *out = create(options).release(); });
 }
 
 void arcrun_group_destroy(arcrun_group handle) { GroupPtr::reclaim(static_cast<Group *>(handle)); }
@@ -229,13 +260,19 @@ char *arcrun_reducer_create(arcrun_group handle, size_t count, arcrun_tensors pa
     std::reverse(buckets.begin(), buckets.end());
     uint64_t bytes = 0;
     for (auto &param : all) bytes += param.nbytes();
-    auto reducer = std::make_unique<c10d::Reducer>(
+    auto reducer = std::make_shared<c10d::Reducer>(
         all, std::move(buckets), held->processes, std::vector<bool>(count, false), kOther,
         find_unused, /*gradient_as_bucket_view=*/false,
         /*param_names=*/std::unordered_map<size_t, std::string>(), kFirst,
         /*skip_all_reduce_unused_params=*/false, /*use_python_reducer=*/false,
         /*bucket_bytes_cap_list=*/std::vector<int64_t>());
-    *out = new Reducer{held, std::move(reducer), find_unused, bytes};
+    auto logger = std::make_shared<c10d::Logger>(reducer);
+    logger->set_construction_data_and_log("arcrun", /*device_ids=*/{}, /*output_device=*/-1,
+                                          /*broadcast_buffers=*/false, /*has_sync_bn=*/false,
+                                          /*static_graph=*/false);
+    reducer->set_logger(logger);
+    reducer->set_ddp_runtime_logging_sample_rate(kTimedSteps);
+    *out = new Reducer{held, std::move(reducer), std::move(logger), find_unused, bytes};
   });
 }
 
@@ -250,10 +287,22 @@ void arcrun_reducer_destroy(arcrun_reducer handle) {
 char *arcrun_reducer_prepare(arcrun_reducer handle, arcrun_tensor loss) {
   return guarded([&] {
     auto &ours = *static_cast<Reducer *>(handle);
+    // Of the pass before, if it was one of those timed.
+    ours.logger->set_runtime_stats_and_log();
+    ours.reducer->prepare_for_forward();
     // Once, after the first pass: buckets in the order in which the gradients came.
     ours.reducer->rebuild_buckets();
     ours.reducer->prepare_for_backward(ours.find_unused ? std::vector<at::Tensor>{tensor(loss)}
                                                         : std::vector<at::Tensor>());
     ours.group->count_all_reduce(ours.bytes);
+  });
+}
+
+char *arcrun_reducer_times(arcrun_reducer handle, arcrun_reducer_timing *out) {
+  return guarded([&] {
+    auto times = static_cast<Reducer *>(handle)->logger->get_ddp_logging_data().ints_map;
+    auto seconds = [&](const char *name) { return times[name] * 1e-9; };
+    *out = {seconds("avg_backward_compute_time"), seconds("avg_backward_comm_time"),
+            seconds("avg_backward_compute_comm_overlap_time")};
   });
 }

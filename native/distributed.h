@@ -26,13 +26,25 @@ typedef struct {
   /* The address that other ranks reach this one by, or NULL; the network interface, or NULL, wins. */
   const char *address, *interface_name;
   int64_t timeout_ms;
+  /* Whether CPUs are to be connected, which needs a build with Gloo; else GPUs alone will be. */
+  bool gloo;
 } arcrun_group_options;
 
-/* Whether arcrun_group_create can make a group of CPU processes. */
+/* Whether this build has Gloo. */
 bool arcrun_has_gloo(void);
 
-/* Meets the other ranks at the store, then connects to all of them by Gloo. */
+/* Meets the other ranks at the store, then connects to all of them by Gloo, where it is asked for. */
 char *arcrun_group_create(arcrun_group_options options, arcrun_group *group);
+/* Opens libarcrun_nccl.so at `object` and makes GPU `index` this rank's, and the current device of
+ * this thread. Reaches no other rank. */
+char *arcrun_group_add_nccl(arcrun_group group, const char *object, int32_t index);
+/* Connects the GPUs of all ranks, each of which has added its own. */
+char *arcrun_group_connect_gpus(arcrun_group group);
+/* The calling thread's device becomes the group's GPU, if it has one. */
+char *arcrun_group_use_gpu(arcrun_group group);
+/* Ends the connections of the GPUs: when all collectives are done or, not `orderly`, at once. A
+ * process that ends without it may be ended by NCCL's threads. No collective may follow. */
+char *arcrun_group_close(arcrun_group group, bool orderly);
 void arcrun_group_destroy(arcrun_group group);
 
 char *arcrun_store_set(arcrun_group group, const char *key, const char *value, size_t length);
@@ -60,6 +72,15 @@ void arcrun_reducer_destroy(arcrun_reducer reducer);
 /* Before the backward pass from `loss`, after which the gradients are averages over the ranks. A pass
  * without it before adds to the gradients of this process alone, and counts in the next average. */
 char *arcrun_reducer_prepare(arcrun_reducer reducer, arcrun_tensor loss);
+
+typedef struct {
+  /* Seconds, means over the passes that c10d timed: the backward pass, from the first bucket sent to the
+   * last received, and the part of that in which the backward pass went on. */
+  double backward, communication, overlap;
+} arcrun_reducer_timing;
+
+/* All zero before the second pass. */
+char *arcrun_reducer_times(arcrun_reducer reducer, arcrun_reducer_timing *times);
 
 /* Rows [B_r, ...] of all ranks in rank order, [sum of B_r, ...]; `counts`: every rank's B_r.
  * Backward: of each row the sum of its gradients over the ranks. */

@@ -6,10 +6,12 @@
 
 #include <atomic>
 #include <chrono>
+#include <optional>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 #include <torch/csrc/autograd/custom_function.h>
+#include <torch/csrc/distributed/c10d/Backend.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
 #include <torch/csrc/distributed/c10d/Store.hpp>
 #include <torch/custom_class.h>
@@ -21,8 +23,16 @@ namespace arcrun {
 class Group : public torch::CustomClassHolder {
  public:
   Group(c10::intrusive_ptr<c10d::Store> store, c10::intrusive_ptr<c10d::ProcessGroup> processes,
-        std::chrono::milliseconds timeout)
-      : store(std::move(store)), processes(std::move(processes)), timeout(timeout) {}
+        std::chrono::milliseconds timeout, bool has_cpu)
+      : store(std::move(store)),
+        processes(std::move(processes)),
+        timeout(timeout),
+        has_cpu(has_cpu) {}
+
+  // From here on tensors on `gpu` go by `backend`, and without Gloo those on the CPU too, over `gpu`.
+  void add_gpu(at::Device gpu, const c10::intrusive_ptr<c10d::Backend> &backend);
+  // This rank's own, where there is one.
+  const std::optional<at::Device> &gpu() const { return gpu_; }
 
   int rank() const { return processes->getRank(); }
   int size() const { return processes->getSize(); }
@@ -40,7 +50,15 @@ class Group : public torch::CustomClassHolder {
   const c10::intrusive_ptr<c10d::Store> store;
   const c10::intrusive_ptr<c10d::ProcessGroup> processes;
   const std::chrono::milliseconds timeout;
+  // Gloo is there for tensors on the CPU.
+  const bool has_cpu;
   std::atomic<uint64_t> sent{0};
+
+ private:
+  // What c10d may work on: contiguous, no part of a graph, and where a backend reaches it.
+  at::Tensor sendable(const at::Tensor &tensor) const;
+
+  std::optional<at::Device> gpu_;
 };
 
 using GroupPtr = c10::intrusive_ptr<Group>;

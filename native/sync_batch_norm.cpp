@@ -29,13 +29,6 @@ at::Tensor wide(const at::Tensor &values) {
   return at::isReducedFloatingType(values.scalar_type()) ? values.to(at::kFloat) : values;
 }
 
-// All dimensions but the channels'.
-std::vector<int64_t> others(const at::Tensor &maps) {
-  std::vector<int64_t> dims{0};
-  for (int64_t d = 2; d < maps.dim(); ++d) dims.push_back(d);
-  return dims;
-}
-
 // Values of each channel, to be broadcast over the maps.
 at::Tensor along(const at::Tensor &values_c, const at::Tensor &maps) {
   std::vector<int64_t> shape(maps.dim(), 1);
@@ -56,7 +49,7 @@ Statistics statistics(const GroupPtr &group, const at::Tensor &maps) {
   const double own = static_cast<double>(maps.numel()) / channels;
   at::Tensor mean, squares;
   if (own > 0) {
-    std::tie(squares, mean) = at::var_mean(maps, others(maps), /*correction=*/0);
+    std::tie(mean, squares) = at::batch_norm_update_stats(maps, {}, {}, /*momentum=*/0.0);
     squares = squares * own;
   } else {
     mean = at::zeros({channels}, maps.options());
@@ -99,20 +92,37 @@ struct SyncBatchNorm : torch::autograd::Function<SyncBatchNorm> {
     auto &data = ctx->saved_data;
     auto inverse_c = data["inverse"].toTensor();
     const double count = data["count"].toDouble();
-    auto unit = (wide(maps) - along(data["mean"].toTensor(), maps)).mul_(along(inverse_c, maps));
-    auto grad = wide(outgoing[0]);
-    auto own_2c = at::stack({grad.sum(others(maps)), (grad * unit).sum(others(maps))});
+    auto mean_c = data["mean"].toTensor();
+    auto wide_maps = wide(maps);
+    // In the maps' order, for which libtorch has its fast loops.
+    auto grad = wide(outgoing[0]).contiguous(wide_maps.suggest_memory_format());
+    auto weight = wide(weight_c);
     // The weights' gradients are this rank's: they are averaged with those of all other parameters.
-    auto sums_2c = own_2c.clone();
-    held_group(data["group"])->all_reduce(sums_2c, c10d::ReduceOp::SUM);
+    at::Tensor grad_weight = at::zeros_like(weight), grad_bias = at::zeros_like(weight);
+    if (maps.numel() > 0)
+      std::tie(std::ignore, grad_weight, grad_bias) = at::native_batch_norm_backward(
+          grad, wide_maps, weight, {}, {}, mean_c, inverse_c, /*train=*/true, /*eps=*/0.0,
+          {false, true, true});
     at::Tensor grad_maps;
+    // Of all ranks, whether or not this one's maps want a gradient: the others wait for it.
+    auto sums_2c = at::stack({grad_bias, grad_weight});
+    held_group(data["group"])->all_reduce(sums_2c, c10d::ReduceOp::SUM);
     if (ctx->needs_input_grad(0)) {
+      // weight inverse (grad - sum grad / N - unit sum (grad unit) / N), where unit = (maps - mean)
+      // inverse: one pass for what is linear in the maps, one that adds the outgoing gradient.
       sums_2c.div_(count);
-      unit.mul_(along(sums_2c[1], maps)).add_(along(sums_2c[0], maps));
-      grad_maps = (grad - unit).mul_(along(inverse_c * weight_c, maps)).to(maps.scalar_type());
+      auto factor_c = weight * inverse_c;
+      if (maps.numel() == 0) {
+        grad_maps = at::zeros_like(maps);
+      } else {
+        auto from_maps = std::get<0>(at::native_batch_norm(
+            wide_maps, factor_c * sums_2c[1] * -inverse_c, factor_c * -sums_2c[0], mean_c,
+            at::ones_like(mean_c), /*training=*/false, /*momentum=*/0.0, /*eps=*/0.0));
+        grad_maps = from_maps.addcmul_(grad, along(factor_c, maps)).to(maps.scalar_type());
+      }
     }
     at::Tensor none;
-    return {grad_maps, own_2c[1].to(weight_c.scalar_type()), own_2c[0].to(weight_c.scalar_type()),
+    return {grad_maps, grad_weight.to(weight_c.scalar_type()), grad_bias.to(weight_c.scalar_type()),
             none,      none, none, none, none};
   }
 };

@@ -79,7 +79,7 @@ impl Plan {
     }
 
     /// What the device can't do, at the key that asked for it.
-    fn at(&self, key: &str, error: Error) -> Error {
+    pub(crate) fn at(&self, key: &str, error: Error) -> Error {
         at(&self.file, &self.provenance, key, error)
     }
 

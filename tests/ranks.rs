@@ -3,48 +3,13 @@
 mod support;
 
 use std::path::Path;
-use std::process::Child;
 
 use arcrun::checkpoint::{Name, find, read, read_state};
-use support::{Ended, Tiny, column, run_json, signal, status, untimed, wait_until};
-
-/// Without what differs from rank to rank by design: dropout draws its own on each.
-const SAME: [&str; 4] = ["--set", "head.dropout=0", "--set", "record.wandb.mode=disabled"];
-
-/// Whether several processes can be joined here; says so where they can't.
-fn can_join(tiny: &Tiny) -> bool {
-    let tried =
-        tiny.run(&[&["tiny.toml", "-q", "--nproc", "2", "--run-dir", "tried"], &SAME[..]].concat());
-    let without = tried.stderr.contains("this build has no Gloo");
-    if without {
-        println!("skipped: {}", tried.stderr.lines().next().unwrap_or_default());
-    } else {
-        tried.exits(0);
-    }
-    !without
-}
-
-fn numbers(run: &Path, file: &str, name: &str) -> Vec<f64> {
-    column(&run.join(file), name).iter().map(|text| text.parse().unwrap_or(f64::NAN)).collect()
-}
-
-#[track_caller]
-fn same_curve(run: &Path, one: &Path) {
-    for (file, names) in [
-        ("steps.csv", &["loss", "grad_norm", "embedding_norm", "accuracy", "target_cosine"][..]),
-        ("epochs.csv", &["train_loss", "train_accuracy", "val_loss", "val_accuracy"]),
-    ] {
-        for name in names {
-            let (ours, theirs) = (numbers(run, file, name), numbers(one, file, name));
-            assert_eq!(ours.len(), theirs.len(), "{file} {name}");
-            for (at, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
-                // float32 sums in another order, over 24 steps at a learning rate that amplifies it.
-                let far = (ours - theirs).abs();
-                assert!(far <= 2e-3 * theirs.abs().max(0.1), "{file} {name} {at}: {ours} {theirs}");
-            }
-        }
-    }
-}
+use support::pairs::pairs;
+use support::ranks::{
+    SAME, can_join, children, every_step_once, free_port, kill, numbers, same_curve, start,
+};
+use support::{Ended, Tiny, run_json, signal, status, untimed, wait_until};
 
 fn train(tiny: &Tiny, run: &str, ranks: usize, more: &[&str]) -> std::path::PathBuf {
     let ranks = ranks.to_string();
@@ -71,6 +36,9 @@ fn one_two_and_four_processes_have_the_same_curve() {
             same_curve(&run, &one);
             assert_eq!(untimed(&run.join("eval.csv")).len(), untimed(&one.join("eval.csv")).len());
             assert_eq!(status(&run), "finished");
+            let parameters = |run: &Path| run_json(run)["parameters"].clone();
+            assert_eq!(parameters(&run), parameters(&one));
+            assert_eq!(run_json(&run)["processes"], ranks);
             // What is kept is that of one process, whole.
             let kept = |run: &Path| read(&find(run, Name::Latest).unwrap()).unwrap().tensors;
             for (group, tensors) in kept(&one) {
@@ -98,14 +66,77 @@ fn losses_over_pairs_and_with_statistics_see_the_whole_batch() {
         let more = [&["--set", &kind_of], more].concat();
         let one = tiny.train(&format!("{kind}-one"), &[&SAME[..], &more].concat());
         let run = train(&tiny, &format!("{kind}-two"), 2, &more);
-        for name in ["loss", "grad_norm"] {
-            let (ours, theirs) =
-                (numbers(&run, "steps.csv", name), numbers(&one, "steps.csv", name));
-            // The first steps: later ones amplify the rounding of the first.
-            for (ours, theirs) in ours.iter().zip(&theirs).take(4) {
-                let far = (ours - theirs).abs();
-                assert!(far <= 1e-3 * theirs.abs().max(1e-2), "{kind} {name}: {ours} {theirs}");
-            }
+        // The first steps: later ones amplify the rounding of the first.
+        close(&run, &one);
+    }
+}
+
+/// In bfloat16 the sums of the passes are rounded, those of the gradients over the ranks are not.
+#[test]
+fn autocast_has_the_curve_of_one_process_to_its_rounding() {
+    let tiny = Tiny::new();
+    if !can_join(&tiny) {
+        return;
+    }
+    let more = ["--set", "train.amp=bf16", "--set", "train.accumulate=2"];
+    let one = tiny.train("one", &[&SAME[..], &more].concat());
+    let plain = tiny.train("plain", &[&SAME[..], &more[2..]].concat());
+    let run = train(&tiny, "two", 2, &more);
+    assert_eq!(status(&run), "finished");
+    let mut rounded = 0;
+    for name in ["loss", "grad_norm"] {
+        let of = |run: &Path| numbers(run, "steps.csv", name);
+        let (ours, theirs, wide) = (of(&run), of(&one), of(&plain));
+        assert_eq!(ours.len(), theirs.len());
+        for (at, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
+            // 8 bits of mantissa, over 12 steps that amplify it.
+            let far = (ours - theirs).abs();
+            assert!(far <= 5e-2 * theirs.abs().max(0.1), "{name} {at}: {ours} {theirs}");
+            rounded += usize::from((ours - wide[at]).abs() > 1e-4 * wide[at].abs());
+        }
+    }
+    assert!(rounded > 0, "autocast changed nothing");
+}
+
+/// Every image is augmented by what is drawn for it, whichever rank loads it; images beside captions are
+/// compared with those of all ranks.
+#[test]
+fn augmented_batches_and_captions_are_those_of_one_process() {
+    let tiny = Tiny::new();
+    if !can_join(&tiny) {
+        return;
+    }
+    let more = [
+        "sampler.kind=pk",
+        "sampler.images_per_identity=2",
+        "loss.kind=supcon",
+        "augmentation.horizontal_flip=0.5",
+        "augmentation.resized_crop.share=0.5",
+        "augmentation.color_jitter.share=0.5",
+        "augmentation.cutout.share=0.5",
+    ];
+    let more: Vec<&str> = more.iter().flat_map(|set| ["--set", set]).collect();
+    let one = tiny.train("one", &[&SAME[..], &more].concat());
+    let run = train(&tiny, "two", 2, &more);
+    close(&run, &one);
+
+    let tiny = pairs();
+    let of = |run: &str, more: &[&str]| {
+        let args = ["pairs.toml", "-q", "--run-dir", run, "--set", "train.epochs=2"];
+        tiny.succeed(&[&args, &SAME[..], more].concat());
+        tiny.path(run)
+    };
+    close(&of("two", &["--nproc", "2"]), &of("one", &[]));
+}
+
+#[track_caller]
+fn close(run: &Path, one: &Path) {
+    for name in ["loss", "grad_norm"] {
+        let (ours, theirs) = (numbers(run, "steps.csv", name), numbers(one, "steps.csv", name));
+        assert_eq!(ours.len(), theirs.len());
+        for (at, (ours, theirs)) in ours.iter().zip(&theirs).enumerate().take(4) {
+            let far = (ours - theirs).abs();
+            assert!(far <= 1e-3 * theirs.abs().max(1e-2), "{name} {at}: {ours} {theirs}");
         }
     }
 }
@@ -142,25 +173,8 @@ fn a_stop_is_one_for_all_and_any_number_of_ranks_goes_on() {
     let after = format!("train.epochs={}", stopped / 8 + 3);
     let args = steps(&after);
     tiny.run(&args.iter().map(String::as_str).collect::<Vec<_>>()).exits(0);
-    let counted = column(&run.join("steps.csv"), "step");
-    let whole: Vec<String> = (1..=counted.len()).map(|step| step.to_string()).collect();
-    assert_eq!(counted, whole);
+    every_step_once(&run);
     assert_eq!(run_json(&run)["continued"], 2);
-}
-
-/// The processes of the run below `parent`, by their command lines.
-fn children(parent: &Child) -> Vec<u32> {
-    let all = std::fs::read_dir("/proc").unwrap().flatten();
-    let stat = |entry: std::fs::DirEntry| {
-        let text = std::fs::read_to_string(entry.path().join("stat")).ok()?;
-        let (pid, rest) = text.split_once(' ')?;
-        let of = rest.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse::<u32>().ok()?;
-        Some((pid.parse::<u32>().ok()?, of))
-    };
-    let mut found: Vec<u32> =
-        all.filter_map(stat).filter(|(_, of)| *of == parent.id()).map(|(pid, _)| pid).collect();
-    found.sort();
-    found
 }
 
 #[test]
@@ -176,11 +190,11 @@ fn a_killed_rank_ends_the_others_and_auto_goes_on() {
     wait_until("a checkpoint", || find(&run, Name::Latest).is_ok());
     let ranks = children(&child);
     assert_eq!(ranks.len(), 2);
-    let killed = std::process::Command::new("kill").args(["-9", &ranks[1].to_string()]).status();
-    assert!(killed.unwrap().success());
+    kill(ranks[1]);
     let ended = Ended::wait(child);
-    assert_eq!(ended.code, Some(137), "{}", ended.stderr);
-    let ended = ended.says(&["rank 0 of 2", "another rank ended"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let told = ["rank 1 of 2 was ended by SIGKILL (9)", "rank 0 of 2", "another rank ended"];
+    let ended = ended.says(&told);
     assert_eq!(status(&run), "failed", "{}", ended.stderr);
     let before = read_state(&find(&run, Name::Latest).unwrap()).unwrap().step;
     let epochs = format!("train.epochs={}", before / 8 + 2);
@@ -195,27 +209,55 @@ fn ranks_with_different_experiments_are_refused() {
     if !can_join(&tiny) {
         return;
     }
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let port = listener.local_addr().unwrap().port().to_string();
-    drop(listener);
-    let rank = |rank: &str, lr: &str| {
+    let port = free_port();
+    let rank = |rank: usize, lr: &str| {
         let lr = format!("optimizer.lr={lr}");
         let run = format!("run-{rank}");
         let args =
             ["tiny.toml", "--run-dir", &run, "--set", &lr, "--set", "distributed.timeout=20s"];
-        let mut command = tiny.command(&[&args, &SAME[..]].concat());
-        command.envs([("RANK", rank), ("LOCAL_RANK", rank), ("WORLD_SIZE", "2")]);
-        command.envs([("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", &port)]);
-        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-        command.spawn().unwrap()
+        start(&mut tiny.command(&[&args, &SAME[..]].concat()), rank, "127.0.0.1", &port)
     };
-    let (first, second) = (rank("0", "0.1"), rank("1", "0.2"));
+    let (first, second) = (rank(0, "0.1"), rank(1, "0.2"));
     for child in [first, second] {
         let ended = Ended::wait(child);
         assert!(ended.code != Some(0), "{}", ended.stderr);
-        ended.says(&["differ in the configuration"]);
+        ended.says(&[
+            "differ in the configuration",
+            "optimizer.lr = 0.2 on rank 1, optimizer.lr = 0.1 on rank 0",
+        ]);
     }
     assert!(!tiny.path("run-0").exists());
+}
+
+#[test]
+fn a_step_of_several_processes_is_measured() {
+    let tiny = Tiny::new();
+    if !can_join(&tiny) {
+        return;
+    }
+    let args = ["bench", "step", "tiny.toml", "--steps", "3", "--classes", "30", "--json"];
+    let shard = ["--nproc", "2", "--set", "loss.shard=true"];
+    let said = tiny.succeed(&[&args[..], &shard].concat());
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["processes"], 2);
+    let number = |name: &str| said[name].as_f64().unwrap();
+    // Two ranks send once what they average, and what else they say.
+    assert!(number("sent_mb") >= number("gradients_mb") && number("gradients_mb") > 0.0, "{said}");
+    assert!(number("images_per_second") > 0.0 && number("resident_mb") > 0.0, "{said}");
+    assert!((0.0..=1.0).contains(&number("hidden_share")), "{said}");
+    let refused = tiny.run(&["bench", "loss", "tiny.toml", "--nproc", "2"]);
+    refused.exits(2).says(&["--nproc"]);
+}
+
+/// Commands that would do all of their work in each process.
+#[test]
+fn what_is_one_process_refuses_a_launcher() {
+    let tiny = Tiny::new();
+    tiny.write("sweep.toml", "base = \"tiny.toml\"\n[axes]\n\"optimizer.lr\" = [0.1]\n");
+    for args in [&["eval", "nowhere"][..], &["sweep", "sweep.toml"]] {
+        let refused = start(&mut tiny.command(args), 1, "127.0.0.1", "29511");
+        Ended::wait(refused).exits(2).says(&["is one process", "2 of it"]);
+    }
 }
 
 /// Eight identities, nine processes: every rank says so, with one exit code.

@@ -216,8 +216,14 @@ fn a_signal_at_the_very_start_is_heard() {
     let latest_of = ["--continue-train", "latest"];
     for name in ["USR1", "TERM"] {
         let said = early(name, &latest_of).exits(75);
-        said.says(&[&format!("stopped by SIG{name} before the training went on"), "continue with: "]);
-        assert_eq!((run_json(&run), find(&run, Name::Latest).unwrap()), (info.clone(), latest.clone()));
+        said.says(&[
+            &format!("stopped by SIG{name} before the training went on"),
+            "continue with: ",
+        ]);
+        assert_eq!(
+            (run_json(&run), find(&run, Name::Latest).unwrap()),
+            (info.clone(), latest.clone())
+        );
     }
     // One that the experiment leaves alone does what it always does.
     let deaf = ["--set", "train.stop_signals=[]"];

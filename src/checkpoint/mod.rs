@@ -19,7 +19,7 @@ pub use compatible::{Shapes, same_labels, same_tensors, shapes};
 pub use read::{find, list, locate, read, read_group, read_state};
 pub use retention::{Name, Policy, Save, keep, metrics_fit};
 pub use state::{Best, EarlyStopping, FORMAT_VERSION, FileSum, Labels, NonFinite, Partial, State};
-pub use store::{Resumed, Saved, Store};
+pub use store::{Resumed, Saved, Store, Uncut};
 pub use tensors::{
     Named, from_bytes, read_weights, read_with_texts, to_bytes, write_weights, write_with_texts,
 };

@@ -48,6 +48,16 @@ pub struct Resumed {
     pub warnings: Vec<String>,
 }
 
+/// What became of an epoch that a limit had cut.
+#[derive(Debug)]
+pub enum Uncut {
+    /// The checkpoint in its middle is not there.
+    Lost,
+    /// The limit ends the training there still.
+    StillEnds,
+    Resumed(Box<Resumed>),
+}
+
 impl Store {
     /// Opens `run/checkpoints`, creates it where missing, and mends what a kill left half done.
     pub fn open(run: &Path, policy: Policy) -> Result<Store> {
@@ -105,17 +115,21 @@ impl Store {
     }
 
     /// Takes back the newest checkpoint, which closes an epoch that a limit cut, and reads the one
-    /// before it, taken at the same step in mid-epoch. None where that is lost: the newest stands.
+    /// before it, taken at the same step in mid-epoch; but where that is lost, or by `still_ends` of its
+    /// state the limit still ends the training, the newest stands.
     ///
     /// # Errors
     /// What can't be read or deleted.
-    pub fn resume_uncut(&self, cut: &State) -> Result<Option<Resumed>> {
+    pub fn resume_uncut(&self, cut: &State, still_ends: impl Fn(&State) -> bool) -> Result<Uncut> {
         let saves = self.saves()?;
         let at_cut = |save: &&Save| save.step == cut.step && save.epoch == cut.epoch;
         let before = |save: &&Save| save.step == cut.step && save.epoch + 1 == cut.epoch;
-        let Some(before) = saves.iter().rfind(before) else { return Ok(None) };
+        let Some(before) = saves.iter().rfind(before) else { return Ok(Uncut::Lost) };
         let path = self.root.join(SAVED).join(before.to_string());
-        let Ok(snapshot) = read::read_checked(&path) else { return Ok(None) };
+        let Ok(snapshot) = read::read_checked(&path) else { return Ok(Uncut::Lost) };
+        if still_ends(&snapshot.state) {
+            return Ok(Uncut::StillEnds);
+        }
         for save in saves.iter().filter(at_cut) {
             durable::remove_folder(&self.root.join(SAVED).join(save.to_string()))?;
         }
@@ -123,7 +137,7 @@ impl Store {
         let kept = self.verify_bests(&mut warnings)?;
         let mut snapshot = snapshot;
         warnings.extend(forget_lost(&mut snapshot.state, &kept));
-        Ok(Some(Resumed { snapshot, path, warnings }))
+        Ok(Uncut::Resumed(Box::new(Resumed { snapshot, path, warnings })))
     }
 
     /// Reads the newest whole checkpoint to go on from in this run folder; none where nothing was

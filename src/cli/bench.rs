@@ -56,8 +56,8 @@ fn loaded_dim(plan: &Plan) -> i64 {
 /// identity has two.
 pub fn loss(args: &BenchStepArgs) -> Result<()> {
     let BenchStepArgs { steps, warm_up, classes, json, .. } = args;
-    if args.forward || args.whole || args.files {
-        let message = "--forward, --whole and --files are options of `run bench step`";
+    if args.forward || args.whole || args.files || args.nproc.is_some() {
+        let message = "--forward, --whole, --files and --nproc are options of `run bench step`";
         return Err(Error::input(message));
     }
     let plan = plan(args)?;

@@ -94,6 +94,11 @@ pub struct BenchStepArgs {
     /// spent waiting for it; the classes are the data's.
     #[arg(long, conflicts_with = "forward")]
     pub files: bool,
+    /// Whole steps of N processes on this machine, each on its part of every batch; torchrun and srun
+    /// start them on several machines.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1024))]
+    #[arg(conflicts_with = "forward")]
+    pub nproc: Option<u64>,
     /// One line of JSON.
     #[arg(long)]
     pub json: bool,

@@ -37,10 +37,11 @@ mod weights;
 use crate::config::check::seconds as check_seconds;
 use crate::config::tables::Distributed;
 use crate::config::{Experiment, Field, Loaded, Request, families, load};
-use crate::distributed::{self, Group, Launch};
+use crate::distributed::{self, Launch};
 use crate::plan::Plan;
 use crate::profile;
 use crate::record::Verbosity;
+use crate::torch::device::gpus_beside;
 use crate::torch::signals;
 use crate::train::signals::StopFlag;
 use crate::train::{self, Continue};
@@ -59,6 +60,7 @@ use std::time::Duration;
 /// Runs the program on the process's arguments.
 pub fn main() -> ExitCode {
     crate::torch::memory::keep();
+    crate::torch::memory::hush();
     crate::sweep::orphan::watch();
     let argv = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
     let cli = match args::parse(argv, &Experiment::shape()) {
@@ -82,7 +84,8 @@ pub fn main() -> ExitCode {
     let result = std::panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
         Err(Error::failed("arcrun panicked: this is a bug in arcrun, not in your input"))
     });
-    match result {
+    let finished = distributed::finish(result.is_ok());
+    match result.and(finished) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             print_error(&error);
@@ -115,6 +118,9 @@ fn dispatch(cli: Cli, stop: StopFlag) -> Result<()> {
         (_, true) => Verbosity::Verbose,
         _ => Verbosity::Normal,
     };
+    if let Some(command @ (Command::Eval(_) | Command::Sweep(_))) = &cli.command {
+        one_process(if matches!(command, Command::Eval(_)) { "eval" } else { "sweep" })?;
+    }
     match cli.command {
         None => train(&cli.train, verbosity, &stop),
         Some(Command::Check { files, settings }) => check::check(&files, &settings),
@@ -210,18 +216,13 @@ fn train(args: &TrainArgs, verbosity: Verbosity, stop: &StopFlag) -> Result<()> 
     for loaded in loaded {
         plans.push(Plan::new(loaded)?);
     }
-    if let Some(count) = args.nproc.filter(|_| args.is_many()) {
-        let arguments = distributed::without_nproc(std::env::args_os().skip(1));
-        // The first of them that failed has said why.
-        match distributed::local_processes(count as usize, &arguments)? {
-            0 => return Ok(()),
-            code => std::process::exit(code.into()),
-        }
+    if start_processes(args.nproc, &plans)? {
+        return Ok(());
     }
     if args.dry_run {
         return plans.iter().try_for_each(|plan| say(&check::dry_run(plan)?));
     }
-    let launch = join(&plans)?;
+    let launch = join(&mut plans, stop)?;
     // Whoever starts a job again means it to go on.
     let again = launch.as_ref().is_some_and(|launch| launch.restarts > 0).then_some(Continue::Auto);
     let (time_limit, doubt) = train::TimeLimit::resolve(args.time_limit.as_deref())?;
@@ -273,15 +274,57 @@ fn train(args: &TrainArgs, verbosity: Verbosity, stop: &StopFlag) -> Result<()> 
     }
 }
 
-/// Joins the processes that torchrun or Slurm started beside this one. None of one alone.
-fn join(plans: &[Plan]) -> Result<Option<Launch>> {
+/// This command in `--nproc` processes; false where that is one. Where one of them failed, which has said
+/// why, the program ends with its code.
+fn start_processes(nproc: Option<u64>, plans: &[Plan]) -> Result<bool> {
+    let Some(count) = nproc.filter(|count| *count > 1) else { return Ok(false) };
+    for plan in plans {
+        let (request, gpus) = (&plan.experiment.train.device, gpus_beside(plan.device));
+        distributed::check_local(request, plan.device, count as usize, gpus)
+            .map_err(|error| plan.at("train.device", error))?;
+    }
+    let arguments = distributed::without_nproc(std::env::args_os().skip(1));
+    match distributed::local_processes(count as usize, &arguments)? {
+        0 => Ok(true),
+        code => std::process::exit(code.into()),
+    }
+}
+
+/// Joins the processes that torchrun or Slurm started beside this one, each on a GPU of its own. None of
+/// one alone.
+fn join(plans: &mut [Plan], stop: &StopFlag) -> Result<Option<Launch>> {
     let Some(launch) = Launch::from_environment()? else { return Ok(None) };
+    for plan in plans.iter_mut() {
+        let (request, gpus) = (&plan.experiment.train.device, gpus_beside(plan.device));
+        let device = distributed::device_of_rank(request, plan.device, &launch, gpus);
+        plan.device = device.map_err(|error| plan.at("train.device", error))?;
+    }
     let Some(plan) = plans.first() else { return Ok(None) };
+    if let Some(other) = plans.iter().find(|other| other.device != plan.device) {
+        let message = format!(
+            "several processes train on one device each, but {} and {} differ in train.device",
+            plan.name, other.name
+        );
+        return Err(Error::input(message).help("start them one by one"));
+    }
     let Distributed { timeout, sync_batch_norm } = &plan.experiment.distributed;
     let timeout = Duration::from_secs_f64(check_seconds(timeout).unwrap_or(1800.0));
-    let group = Group::join(&launch, plan.device, timeout)?;
+    let stopped = || stop.is_set().then(|| stop.by());
+    let group = distributed::meet(&launch, plan.device, timeout, &stopped)?;
     distributed::enter(Arc::new(group), *sync_batch_norm);
     Ok(Some(launch))
+}
+
+/// # Errors
+/// One of several processes that a launcher started, which would each do all of it.
+fn one_process(command: &str) -> Result<()> {
+    let Some(launch) = Launch::from_environment()? else { return Ok(()) };
+    let message =
+        format!("`run {command}` is one process, but a launcher started {} of it", launch.size);
+    Err(Error::input(message).help(
+        "start it without torchrun, or with srun --ntasks 1; only trainings and `run bench step` are \
+         divided over processes",
+    ))
 }
 
 /// Every result, or every error: the files are independent of each other.

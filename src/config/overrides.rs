@@ -226,7 +226,9 @@ fn record(
 /// The values in a table or list, by their full keys.
 fn inside<'a>(path: &str, value: &'a Value) -> Vec<(String, &'a Value)> {
     match value {
-        Value::Dict(_, dict) => dict.iter().map(|(name, value)| (join(path, name), value)).collect(),
+        Value::Dict(_, dict) => {
+            dict.iter().map(|(name, value)| (join(path, name), value)).collect()
+        }
         Value::Array(_, array) => {
             let elements = array.iter().enumerate();
             elements.map(|(index, value)| (format!("{path}[{index}]"), value)).collect()

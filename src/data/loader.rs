@@ -85,8 +85,13 @@ impl Default for Shard {
 impl Shard {
     /// This rank's part of a batch; a last one that does not divide evenly differs by one.
     fn part<T>(self, batch: &[T]) -> &[T] {
+        &batch[self.range(batch.len())]
+    }
+
+    /// Where this rank's part of so many lies.
+    pub fn range(self, count: usize) -> std::ops::Range<usize> {
         let Shard { rank, ranks } = self;
-        &batch[batch.len() * rank / ranks..batch.len() * (rank + 1) / ranks]
+        count * rank / ranks..count * (rank + 1) / ranks
     }
 }
 

@@ -1,9 +1,13 @@
 //! The processes of a run, joined.
 
 use super::env::Launch;
+use super::gpu;
+use super::meeting;
 use crate::torch::c10d::{self, Handle};
+use crate::torch::device::cuda_uuid;
 use crate::{Error, Result};
 use std::net::{ToSocketAddrs, UdpSocket};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,6 +17,9 @@ pub use c10d::Reduction;
 
 /// Longest part of a fingerprint that a message shows, characters.
 const SHOWN: usize = 80;
+
+/// Before the reason why a rank has no GPU.
+const REFUSED: &str = "refused: ";
 
 /// All ranks of a run. Its collectives wait for their result and are called by all ranks in the same
 /// order; each has the group's time limit. Errors are [`Error::Failed`] and name rank, address and limit.
@@ -27,23 +34,40 @@ pub struct Group {
 impl Group {
     /// Meets the other ranks at the master and connects to all of them; `timeout` is for that and for
     /// every collective. The network interface is that of `GLOO_SOCKET_IFNAME`, else the one that the
-    /// master is reached by.
+    /// master is reached by. With a GPU as `device` tensors on it go by NCCL, and those on the CPU by Gloo
+    /// or, in a build without, over the GPU.
     ///
     /// # Errors
-    /// A device that is no CPU, a build without Gloo, a master that can't be reached, ranks that don't
-    /// come.
+    /// A device that is neither CPU nor GPU, a build without Gloo (CPU) or NCCL (GPU), a master that can't
+    /// be reached, ranks that don't come, two ranks on one GPU.
     pub fn join(launch: &Launch, device: Device, timeout: Duration) -> Result<Group> {
-        if device != Device::Cpu {
-            let message =
-                format!("{} processes on {device:?}: this build has no NCCL", launch.size);
-            return Err(Error::input(message).help(
-                "several processes train on CPUs here: add --device cpu, or start one process for its GPU",
-            ));
-        }
-        if !c10d::has_gloo() {
-            let message = format!("{} processes on the CPU: this build has no Gloo", launch.size);
-            return Err(Error::input(message).help("apt install libgloo-dev, then build again"));
-        }
+        Self::join_by(launch, device, timeout, c10d::has_gloo())
+    }
+
+    /// [`Group::join`]; without `gloo` as a build that has none, which needs a GPU.
+    ///
+    /// # Errors
+    /// As [`Group::join`].
+    pub fn join_by(
+        launch: &Launch,
+        device: Device,
+        timeout: Duration,
+        gloo: bool,
+    ) -> Result<Group> {
+        let object = match device {
+            Device::Cpu if gloo => None,
+            Device::Cpu => {
+                let message =
+                    format!("{} processes on the CPU: this build has no Gloo", launch.size);
+                return Err(Error::input(message).help("apt install libgloo-dev, then build again"));
+            }
+            Device::Cuda(index) => Some((gpu::nccl_object(launch, device)?, index)),
+            _ => {
+                let message = format!("{} processes on {device:?}", launch.size);
+                return Err(Error::input(message)
+                    .help("several processes train on CPUs or NVIDIA GPUs: add --device cpu"));
+            }
+        };
         let interfaces = std::env::var("GLOO_SOCKET_IFNAME").unwrap_or_default();
         let interface = interfaces.split(',').map(str::trim).find(|name| !name.is_empty());
         let options = c10d::Options {
@@ -56,22 +80,65 @@ impl Group {
             address: own_address(&launch.master, launch.port),
             interface: interface.map(String::from),
             timeout,
+            gloo,
         };
-        let handle = Handle::new(&options).map_err(|error| {
-            let Launch { rank, size, master, port, .. } = launch;
-            let text = error.to_string();
-            let reason = first_line(&text);
-            let limit = seconds(timeout);
-            Error::failed(format!(
-                "rank {rank} of {size} did not meet the others at {master}:{port} within {limit}: {reason}"
-            ))
-            .help(
-                "look whether rank 0 runs there and the port is open to the other machines, and whether \
-                 all ranks were started; GLOO_SOCKET_IFNAME chooses the network interface",
-            )
-        })?;
+        let handle = Handle::new(&options)
+            .map_err(|error| meeting::missed(launch, timeout, first_line(&error.to_string())))?;
         let (launch, agreements) = (launch.clone(), AtomicU64::new(0));
-        Ok(Group { handle: Arc::new(handle), launch, timeout, agreements })
+        let group = Group { handle: Arc::new(handle), launch, timeout, agreements };
+        if let Some((object, index)) = object {
+            group.connect_gpus(&object, index)?;
+        }
+        Ok(group)
+    }
+
+    /// Every rank opens NCCL on its GPU and tells the others, so that all refuse alike; then the GPUs are
+    /// connected.
+    fn connect_gpus(&self, object: &Path, index: usize) -> Result<()> {
+        let opened = self.handle.add_gpu(object, index).and_then(|()| cuda_uuid(index));
+        let said = self.hear_all(
+            "gpu",
+            &match opened {
+                Ok(uuid) => format!("{index} {uuid}"),
+                Err(error) => format!("{index} {REFUSED}{}", first_line(&error.to_string())),
+            },
+        )?;
+        let mut uuids = Vec::new();
+        for (rank, said) in said.iter().enumerate() {
+            let (index, uuid) = said.split_once(' ').unwrap_or_default();
+            if let Some(reason) = uuid.strip_prefix(REFUSED) {
+                let device = Device::Cuda(index.parse().unwrap_or(0));
+                return Err(gpu::failed(rank, self.size(), device, reason));
+            }
+            uuids.push(uuid.to_string());
+        }
+        gpu::check_apart(&uuids)?;
+        self.handle.connect_gpus().map_err(|error| {
+            let (rank, size) = (self.rank(), self.size());
+            gpu::failed(rank, size, Device::Cuda(index), first_line(&error.to_string()))
+        })
+    }
+
+    /// What each rank says, by the store alone. Rank 0, which keeps it, returns when all have heard.
+    fn hear_all(&self, topic: &str, own: &str) -> Result<Vec<String>> {
+        let key = |rank: usize| format!("{topic}/{rank}");
+        let heard = |rank: usize| format!("{topic}/heard/{rank}");
+        self.store_set(&key(self.rank()), own)?;
+        let said = (0..self.size()).map(|rank| self.store_get(&key(rank)));
+        let said = said.collect::<Result<_>>()?;
+        self.store_set(&heard(self.rank()), "")?;
+        if self.is_first() {
+            for rank in 1..self.size() {
+                self.store_wait(&[&heard(rank)])?;
+            }
+        }
+        Ok(said)
+    }
+
+    /// Ends the connections of the GPUs, whose threads would end a process that exits beside them: when
+    /// all collectives are done or, after an error, at once. No collective may follow.
+    pub fn close(&self, orderly: bool) -> Result<()> {
+        self.told("close the connections of the GPUs", self.handle.close(orderly))
     }
 
     pub fn rank(&self) -> usize {
@@ -111,7 +178,8 @@ impl Group {
         ))
         .help(
             "another rank ended, hangs or can't be reached: the first error among the outputs of all \
-             ranks says why; start the run again to continue from its last checkpoint",
+             ranks says why; start the run again with --continue-train auto to go on from its last \
+             checkpoint",
         )
     }
 
@@ -184,7 +252,8 @@ impl Group {
         self.told("hear from the others", self.handle.store_wait(keys, self.timeout))
     }
 
-    /// Compares what all ranks have, such as the resolved configuration or the list of images.
+    /// Compares what all ranks have, such as the lines of the resolved configuration or the hash of the
+    /// list of images.
     ///
     /// # Errors
     /// On every rank, where one has something else than rank 0: names those, and shows both.
@@ -204,17 +273,20 @@ impl Group {
         let Some(first) = others.first() else {
             return met;
         };
-        let shown = |rank: usize| {
-            let value = said[rank].split_once('\n').map_or("", |(_, value)| value);
-            value.chars().take(SHOWN).collect::<String>()
+        // Of several lines the first that the other lacks.
+        let value = |rank: usize| said[rank].split_once('\n').map_or("", |(_, value)| value);
+        let shown = |rank: usize, other: usize| {
+            let mut own =
+                value(rank).lines().filter(|line| value(other).lines().all(|l| l != *line));
+            own.next().unwrap_or("nothing").chars().take(SHOWN).collect::<String>()
         };
         let list: Vec<String> = others.iter().map(ToString::to_string).collect();
         let which = if others.len() == 1 { "rank" } else { "ranks" };
         Err(Error::failed(format!(
             "{which} {} and rank 0 differ in the {name}: {} on rank {first}, {} on rank 0",
             list.join(", "),
-            shown(*first),
-            shown(0),
+            shown(*first, 0),
+            shown(0, *first),
         ))
         .help("start every rank with the same program, experiment and data"))
     }

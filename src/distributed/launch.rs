@@ -19,6 +19,8 @@ const GRACE: Duration = Duration::from_secs(30);
 const LOADING: Duration = Duration::from_millis(500);
 /// The variable that tells a rank the process id of who started it.
 pub const STARTER: &str = "ARCRUN_RANK_OF";
+/// Waiting for them that takes longer is told of.
+const PATIENCE: Duration = Duration::from_secs(3);
 const POLL: Duration = Duration::from_millis(20);
 
 /// `arguments` without `--nproc N` or `--nproc=N`, up to a `--`.
@@ -49,7 +51,7 @@ pub fn free_port() -> Result<u16> {
 /// Starts `count` processes of this program with `arguments`, and waits for all of them. Rank 0 has this
 /// process's stdout and stderr; of the others stderr comes through, each line after `[rank R] `. Signals
 /// that ask for a stop are passed on. Where a rank fails, the others have 30 s. Returns the exit code of
-/// the first that failed, or 0.
+/// the first that failed (1 where a signal ended it), or 0.
 ///
 /// # Errors
 /// A process that is itself one of several, or a program that can't be started.
@@ -84,7 +86,7 @@ fn run(count: usize, program: &OsStr, arguments: &[OsString], grace: Duration) -
         let lines = child.stderr.take().map(|stderr| pass_on(rank, stderr));
         ranks.all.push(Rank { child, lines, status: None });
     }
-    let mut first: Option<(ExitStatus, Instant)> = None;
+    let (mut first, mut waits): (Option<(ExitStatus, Instant)>, bool) = (None, false);
     let begun = Instant::now();
     loop {
         if begun.elapsed() > LOADING {
@@ -92,14 +94,22 @@ fn run(count: usize, program: &OsStr, arguments: &[OsString], grace: Duration) -
                 ranks.signal(Signal::from_named_raw(signal));
             }
         }
-        for rank in &mut ranks.all {
+        for (number, rank) in ranks.all.iter_mut().enumerate() {
             let Some(status) = rank.poll() else { continue };
+            if let Some(signal) = status.signal() {
+                // It could not say so itself.
+                crate::tell!("rank {number} of {count} was ended by {}", name_of(signal));
+            }
             if !status.success() && first.is_none() {
                 first = Some((status, Instant::now()));
             }
         }
         if ranks.all.iter().all(|rank| rank.status.is_some()) {
             break;
+        }
+        if !waits && first.is_some_and(|(_, since)| since.elapsed() > PATIENCE) {
+            waits = true;
+            crate::tell!("waiting for the other ranks to end, {} s at most", grace.as_secs());
         }
         if first.is_some_and(|(_, since)| since.elapsed() > grace) {
             ranks.signal(Some(Signal::KILL));
@@ -195,10 +205,15 @@ fn pass_on(rank: usize, stderr: ChildStderr) -> JoinHandle<()> {
     })
 }
 
-/// A shell's: 128 and the number of the signal that ended it.
+/// That of the process; of one that a signal ended that of the ranks which lost it.
 fn exit_code(status: ExitStatus) -> u8 {
-    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
-    u8::try_from(code).unwrap_or(1)
+    status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+}
+
+fn name_of(signal: i32) -> String {
+    let name = signal_hook::low_level::signal_name(signal).unwrap_or("a signal");
+    let why = if name == "SIGKILL" { ", which the system sends where memory runs out" } else { "" };
+    format!("{name} ({signal}){why}")
 }
 
 #[cfg(test)]
@@ -247,7 +262,7 @@ mod tests {
         assert_eq!(shell(2, script, Duration::from_millis(300)), 3);
         assert!(begun.elapsed() < Duration::from_secs(30));
         let killed = "if [ $RANK = 1 ]; then kill -9 $$; fi; exit 0";
-        assert_eq!(shell(2, killed, GRACE), 137);
+        assert_eq!(shell(2, killed, GRACE), 1);
     }
 
     #[test]

@@ -11,18 +11,23 @@
 
 mod batch;
 mod env;
+mod gpu;
 mod group;
 mod launch;
+mod meeting;
 mod nodelist;
 mod reducer;
 
 pub(crate) use batch::integers;
 pub use batch::{Samples, WholeBatch};
 pub use env::{Launch, Launcher};
+pub use gpu::{check_local, device_of_rank};
 pub use group::{Group, Reduction};
 pub use launch::{STARTER, free_port, local_processes, without_nproc};
+pub use meeting::meet;
 pub use reducer::Reducer;
 
+use crate::torch::memory::exhausted;
 use crate::{Error, Result};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -52,12 +57,16 @@ pub(crate) fn give_up(error: Error) -> ! {
     std::panic::resume_unwind(Box::new(error))
 }
 
-/// Runs `body`; what a layer gave up with is its error.
+/// Runs `body`; what a layer gave up with is its error, and so is memory that libtorch did not get, of
+/// which tch makes a panic.
 pub fn caught<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).unwrap_or_else(|payload| {
         match payload.downcast::<Error>() {
             Ok(error) => Err(*error),
-            Err(panic) => std::panic::resume_unwind(panic),
+            Err(panic) => match panic.downcast_ref::<String>().and_then(|text| exhausted(text)) {
+                Some(error) => Err(error),
+                None => std::panic::resume_unwind(panic),
+            },
         }
     })
 }
@@ -65,6 +74,14 @@ pub fn caught<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
 /// Ends what [`enter`] began.
 pub fn leave() {
     *CURRENT.write().unwrap_or_else(PoisonError::into_inner) = None;
+}
+
+/// [`leave`] at the end of the process, which NCCL's threads would otherwise see end beside them. After an
+/// error nothing is waited for.
+pub fn finish(orderly: bool) -> Result<()> {
+    let group = current();
+    leave();
+    group.map_or(Ok(()), |group| group.close(orderly))
 }
 
 /// The group that was entered.

@@ -2,7 +2,7 @@
 
 use super::Group;
 use crate::Result;
-use crate::torch::c10d;
+use crate::torch::c10d::{self, Times};
 use std::sync::Arc;
 use tch::Tensor;
 
@@ -35,6 +35,11 @@ impl Reducer {
     pub fn prepare(&mut self, loss: &Tensor) -> Result<()> {
         let prepared = self.inner.prepare(loss);
         prepared.map_err(|error| self.group.failed("average gradients", &error.to_string()))
+    }
+
+    /// How long averaging took, and how much of it the backward pass hid.
+    pub fn times(&self) -> Result<Times> {
+        self.inner.times()
     }
 
     /// Size of all gradients.

@@ -36,7 +36,7 @@ impl From<Name> for Which {
 }
 
 /// Weights of a run under all of their names.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Kept {
     /// The first is the one to call it by: the epoch's, where it has one.
     pub names: Vec<Name>,
@@ -47,7 +47,7 @@ pub struct Kept {
     place: Place,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Place {
     /// A checkpoint folder.
     Checkpoint(PathBuf),
@@ -88,7 +88,7 @@ impl Kept {
         }
     }
 
-    /// Everything that is kept, each once, in the order of epochs.
+    /// Everything that is kept, averages too, each once, in the order of epochs.
     ///
     /// # Errors
     /// A run without a checkpoint; a damaged one.
@@ -115,8 +115,25 @@ impl Kept {
         for kept in &mut all {
             kept.names.sort_by_key(|name| !matches!(name, Name::Epoch(_)));
         }
+        let averaged: Vec<Kept> = all.iter().filter_map(Kept::averaged).collect();
+        all.extend(averaged);
+        // An average comes after the weights that it is of.
         all.sort_by_key(|kept| kept.epoch);
         Ok(all)
+    }
+
+    /// The average of the same epoch, if there is one.
+    fn averaged(&self) -> Option<Kept> {
+        let file = match &self.place {
+            Place::Checkpoint(folder) => folder.join("ema.safetensors"),
+            Place::Weights { file, .. } => self.averaged_copy(file),
+        };
+        file.exists().then(|| Kept { average: true, ..self.clone() })
+    }
+
+    /// The file beside a copy of the weights.
+    fn averaged_copy(&self, file: &Path) -> PathBuf {
+        file.with_file_name(format!("{}{AVERAGE}.safetensors", self.names[0]))
     }
 
     fn checkpoint(name: Name, folder: PathBuf) -> Result<Kept> {
@@ -160,7 +177,7 @@ impl Kept {
             Place::Weights { file, run } => {
                 let labels = checkpoint::read_state(Kept::best(run)?.path())?.labels;
                 let file = match self.average {
-                    true => file.with_file_name(format!("{}{AVERAGE}.safetensors", self.names[0])),
+                    true => self.averaged_copy(file),
                     false => file.clone(),
                 };
                 let weights = checkpoint::read_weights(&file).map_err(without_average)?;

@@ -10,7 +10,7 @@ use crate::evaluate::verification::UNRESOLVED;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verbosity {
@@ -56,6 +56,23 @@ impl Console {
     pub fn new(verbosity: Verbosity) -> Console {
         let terminal = io::stderr().is_terminal();
         Console::on(verbosity, terminal, Box::new(io::stderr()), Box::new(io::stdout()))
+    }
+
+    /// Compares with the scores of the untrained network that an earlier session of the run measured.
+    ///
+    /// # Errors
+    /// An `eval.csv` that can't be read.
+    pub fn continuing(mut self, run: &Path) -> Result<Console> {
+        let columns = ["checkpoint", "set", "metric", "value"];
+        crate::sweep::observe::rows(&run.join("eval.csv"), &columns, |row| {
+            let Ok(value) = row[3].parse() else { return };
+            if row[0] == UNTRAINED {
+                let set = row[1].to_string();
+                let metrics = vec![Metric::new(row[2], value, None)];
+                self.scores.push(Scores { epoch: 0, checkpoint: row[0].to_string(), set, metrics });
+            }
+        })?;
+        Ok(self)
     }
 
     fn on(
@@ -129,10 +146,12 @@ impl Console {
         }
         for scores in self.final_scores() {
             let before =
-                self.scores.iter().find(|s| s.checkpoint == UNTRAINED && s.set == scores.set);
+                self.scores.iter().filter(|s| s.checkpoint == UNTRAINED && s.set == scores.set);
+            let before: Vec<&Metric> = before.flat_map(|s| &s.metrics).collect();
             let metrics = self.shown(&scores.metrics).map(|metric| {
                 let untrained = before
-                    .and_then(|s| s.metrics.iter().find(|m| m.name == metric.name))
+                    .iter()
+                    .find(|m| m.name == metric.name)
                     .map(|m| format!(" (untrained {:.4})", m.value));
                 format!("{}{}", score(metric), untrained.unwrap_or_default())
             });

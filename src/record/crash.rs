@@ -12,7 +12,10 @@ struct Watch {
     run: PathBuf,
     epoch: u64,
     step: u64,
-    checkpoint: Option<PathBuf>,
+    /// The last two, with their steps.
+    checkpoints: Vec<(u64, PathBuf)>,
+    /// The step whose weights are bad; a checkpoint in the background may be told of later.
+    spoiled: Option<u64>,
 }
 
 static WATCH: Mutex<Option<Watch>> = Mutex::new(None);
@@ -37,7 +40,13 @@ impl CrashNote {
                 before(panic);
             }));
         });
-        *watch() = Some(Watch { run: run.to_owned(), epoch: 0, step: 0, checkpoint: None });
+        *watch() = Some(Watch {
+            run: run.to_owned(),
+            epoch: 0,
+            step: 0,
+            checkpoints: vec![],
+            spoiled: None,
+        });
         CrashNote { run: run.to_owned() }
     }
 }
@@ -51,10 +60,12 @@ pub fn note(message: &str, backtrace: Option<&Backtrace>) -> Option<PathBuf> {
         Err(std::sync::TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
         Err(std::sync::TryLockError::WouldBlock) => return None,
     };
-    let Watch { run, epoch, step, checkpoint } = guard.as_ref()?;
-    let mut text = format!("time: {}\nepoch: {epoch}\nstep: {step}\n", jiff::Timestamp::now());
-    let checkpoint = checkpoint.as_ref().map(|path| path.display().to_string());
-    let last = checkpoint.as_deref().unwrap_or("none");
+    let Watch { run, epoch, step, checkpoints, spoiled } = guard.as_ref()?;
+    let mut text =
+        format!("time: {}\nepoch: {epoch}\nsteps done: {step}\n", jiff::Timestamp::now());
+    let good = checkpoints.iter().rfind(|(step, _)| Some(*step) != *spoiled);
+    let last = good.map(|(_, path)| path.display().to_string());
+    let last = last.as_deref().unwrap_or("none");
     // Writing to a String can't fail.
     let _ = writeln!(text, "last good checkpoint: {last}\n\n{message}");
     if let Some(backtrace) = backtrace {
@@ -62,6 +73,13 @@ pub fn note(message: &str, backtrace: Option<&Backtrace>) -> Option<PathBuf> {
     }
     let path = run.join("crash.txt");
     std::fs::write(&path, text).ok().map(|()| path)
+}
+
+/// The weights after this step turned out to be bad: a checkpoint of them is no good one.
+pub fn spoil(step: u64) {
+    if let Some(watch) = watch().as_mut() {
+        watch.spoiled = Some(step);
+    }
 }
 
 impl Sink for CrashNote {
@@ -74,7 +92,11 @@ impl Sink for CrashNote {
             Event::RunStarted { step, .. } => watch.step = *step,
             Event::EpochStarted { epoch, .. } => watch.epoch = *epoch,
             Event::Step(row) => (watch.epoch, watch.step) = (row.epoch, row.step),
-            Event::CheckpointSaved { path, .. } => watch.checkpoint = Some(path.clone()),
+            Event::CheckpointSaved { path, step, .. } => {
+                watch.checkpoints.push((*step, path.clone()));
+                let old = watch.checkpoints.len().saturating_sub(2);
+                watch.checkpoints.drain(..old);
+            }
             Event::RunEnded { status: Status::Finished | Status::Stopped, .. } => *guard = None,
             _ => {}
         }
@@ -126,7 +148,7 @@ mod tests {
         let path = folder.path().join("crash.txt");
         let text = std::fs::read_to_string(&path).unwrap();
         for part in
-            ["epoch: 3", "step: 42", "checkpoint: checkpoints/.saved/e0002", "lost a loader"]
+            ["epoch: 3", "steps done: 42", "checkpoint: checkpoints/.saved/e0002", "lost a loader"]
         {
             assert!(text.contains(part), "{part}: {text}");
         }

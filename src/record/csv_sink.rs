@@ -11,6 +11,8 @@ const EPOCHS: &str = "epochs.csv";
 const EVAL: &str = "eval.csv";
 const STEP_COLUMNS: [&str; 7] =
     ["step", "epoch", "loss", "lr", "images_per_second", "accuracy", "grad_norm"];
+/// The column of epochs.csv for the averaged weights on the validation images, where there are both.
+pub(crate) const EMA_LOSS: &str = "ema_val_loss";
 /// Of epochs.csv, in order.
 pub(crate) const EPOCH_COLUMNS: [&str; 8] = [
     "epoch",

@@ -6,7 +6,7 @@
 
 mod charts;
 mod console;
-mod crash;
+pub mod crash;
 pub mod csv_file;
 mod csv_sink;
 pub mod embeddings;
@@ -23,8 +23,8 @@ pub mod tfevents;
 pub(crate) use console::{AVERAGE, duration};
 pub use console::{Console, Verbosity};
 pub use crash::{CrashNote, note as crash_note};
-pub(crate) use csv_sink::EPOCH_COLUMNS;
 pub use csv_sink::{Columns, CsvSink};
+pub(crate) use csv_sink::{EMA_LOSS, EPOCH_COLUMNS};
 pub(crate) use event::number;
 pub use event::{EpochRow, Event, StepRow};
 pub use history::{History, Thinned};

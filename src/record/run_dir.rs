@@ -120,7 +120,8 @@ impl RunDir {
                 for entry in entries.filter(|entry| !others.contains(&entry.file_name())) {
                     let path = entry.path();
                     let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-                    let _ = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+                    let _ =
+                        if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
                 }
             }
         }

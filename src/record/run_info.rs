@@ -86,7 +86,10 @@ pub struct RunInfo {
     pub platform: String,
     /// Device in words.
     pub device: String,
+    /// Of each process.
     pub threads: usize,
+    /// That train together.
+    pub processes: usize,
     pub seed: u64,
     /// The fingerprint of each part of the data: `train`, `validation`, `test`, `unseen`.
     pub data: BTreeMap<String, String>,

@@ -3,9 +3,10 @@
 use super::settings::Objective;
 use super::state::Observation;
 use crate::config::Experiment;
+use crate::data::Stages;
 use crate::evaluate::SetConfig;
-use crate::record::EPOCH_COLUMNS;
 use crate::record::feed::Feed;
+use crate::record::{EMA_LOSS, EPOCH_COLUMNS};
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -155,11 +156,20 @@ impl Objective {
             Some((what, Some(help)))
         };
         match source(&self.metric) {
-            // The first column is the epoch itself.
-            Source::Epochs(column) if !EPOCH_COLUMNS[1..].contains(&column) => {
-                wrong("is no column of epochs.csv".into(), column, &EPOCH_COLUMNS[1..])
+            Source::Epochs(column) => {
+                // The first column is the epoch itself.
+                let mut known = EPOCH_COLUMNS[1..].to_vec();
+                known.extend(Stages::default().columns().map(|(name, _)| name));
+                // An axis may bring the average.
+                let averaged = axes.iter().any(|axis| axis.starts_with("train.ema"));
+                if base.train.ema.decay > 0.0 || averaged {
+                    known.push(EMA_LOSS);
+                }
+                match known.contains(&column) {
+                    true => None,
+                    false => wrong("is no column of epochs.csv".into(), column, &known),
+                }
             }
-            Source::Epochs(_) => None,
             Source::Eval(set, metric) => {
                 let sets: Vec<&str> = base.evaluate.sets.keys().map(String::as_str).collect();
                 // An axis may bring sets of its own.
@@ -206,7 +216,7 @@ impl Objective {
 
 /// Rows of a CSV file that may be missing, by the wanted columns; a row that is not whole, and
 /// a file without one of the columns, have none.
-fn rows(path: &Path, columns: &[&str], mut each: impl FnMut(&[&str])) -> Result<()> {
+pub(crate) fn rows(path: &Path, columns: &[&str], mut each: impl FnMut(&[&str])) -> Result<()> {
     let content = match std::fs::read(path) {
         Ok(content) => content,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),

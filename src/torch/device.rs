@@ -110,6 +110,25 @@ pub fn cuda_properties(index: usize) -> Result<CudaProperties> {
     Ok(CudaProperties { name, compute_capability: (major, minor) })
 }
 
+/// GPUs that this process sees, where `device` is one of them; else 0, and CUDA stays closed.
+pub fn gpus_beside(device: Device) -> usize {
+    match device {
+        Device::Cuda(_) if load_cuda().is_ok() => {
+            usize::try_from(Cuda::device_count()).unwrap_or(0)
+        }
+        _ => 0,
+    }
+}
+
+/// What tells GPU `index` from all others, here and on other machines.
+pub fn cuda_uuid(index: usize) -> Result<String> {
+    let mut bytes = [0u8; 16];
+    let index = i32::try_from(index).unwrap_or(i32::MAX);
+    // SAFETY: the shim writes 16 bytes.
+    unsafe { ffi::check(ffi::arcrun_cuda_uuid(index, bytes.as_mut_ptr()))? };
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

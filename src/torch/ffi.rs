@@ -192,6 +192,7 @@ unsafe extern "C" {
     pub(super) fn arcrun_tf32(matmul: *mut bool, convolution: *mut bool) -> *mut c_char;
     pub(super) fn arcrun_load_cuda() -> *mut c_char;
     pub(super) fn arcrun_cuda_peak(index: i32, bytes: *mut i64) -> *mut c_char;
+    pub(super) fn arcrun_cuda_uuid(index: i32, bytes: *mut u8) -> *mut c_char;
     pub(super) fn arcrun_cuda_device(
         index: i32,
         name: *mut c_char,

@@ -11,17 +11,19 @@ use super::ranks::Ranks;
 use super::saving::Saving;
 use super::session::{Prepared, workers};
 use super::signals::StopFlag;
+use super::start::watches_otherwise;
 use super::step::Stepper;
 use super::time_limit::Reserve;
 use super::trainer::Trainer;
 use crate::Result;
-use crate::checkpoint::{self, Labels, Snapshot, Store};
+use crate::checkpoint::{self, EarlyStopping, Labels, Snapshot, Store};
 use crate::config::Experiment;
 use crate::data::{Dataset, Loader, LoaderOptions, OnCorrupt, SamplerConfig, Shard};
 use crate::loss::Needs;
 use crate::plan::Plan;
 use crate::record::{Event, Recorder, RunInfo};
 use crate::scheduler::Horizon;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -61,7 +63,7 @@ pub fn build<'a>(
         }
     }
     let grouped = model.grouped(plan)?;
-    let parameters = grouped.values();
+    let parameters = model.divided().whole_values(&grouped);
     let epochs = experiment.train.epochs;
     for text in [&grouped.notice, &model.frozen_notice(epochs)].into_iter().flatten() {
         recorder.notice(text)?;
@@ -111,6 +113,7 @@ pub fn build<'a>(
     let mut average = Average::new(&limits.ema, &model);
     if let Some(snapshot) = snapshot {
         let Snapshot { mut tensors, state } = *snapshot;
+        let watches_otherwise = watches_otherwise(plan, &state)?;
         let divided = model.divided();
         let mut own = |group: &str| divided.own(tensors.remove(group).unwrap_or_default());
         let weights = own("model");
@@ -127,12 +130,20 @@ pub fn build<'a>(
         if let Some(average) = &mut average {
             average.load(state.ema_updates, &own("ema"))?;
         }
+        let early_stopping = match watches_otherwise {
+            true => {
+                let text = "early stopping counts anew: it watches otherwise than before";
+                recorder.notice(text)?;
+                EarlyStopping::default()
+            }
+            false => state.early_stopping,
+        };
         progress = Progress {
             epoch: state.epoch,
             step: state.step,
             batch: state.batch_in_epoch,
             partial: state.partial,
-            early_stopping: state.early_stopping,
+            early_stopping,
             min_loss: state.min_loss,
             best: state.best,
             nonfinite: state.nonfinite,
@@ -172,7 +183,8 @@ pub fn build<'a>(
         saving: store
             .map(|store| Saving::new(store, experiment.checkpoint.background, path, &progress)),
         stop: stop.clone(),
-        first_step: progress.step,
+        sent: (0, 0),
+        missing: BTreeSet::new(),
         progress,
         labels,
         loss_columns,

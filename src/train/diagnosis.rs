@@ -1,9 +1,11 @@
 //! What was seen when something stopped being finite: for the error, and at length for `crash.txt`.
 
 use super::embedder::Inputs;
-use super::step::StepOutcome;
+use super::model::Model;
+use super::progress::Progress;
+use super::step::{StepOutcome, Stepper};
 use super::trainer::Trainer;
-use crate::data::Batch;
+use crate::data::{Batch, Dataset};
 use crate::torch::nonfinite;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -51,9 +53,6 @@ impl Trainer<'_> {
         let message = format!("{what}{parts} in step {step} (epoch {epoch}, learning rate {lr:e})");
 
         let mut details = String::new();
-        let buffers = self.model.buffers();
-        let mut weights = self.model.tensors();
-        weights.retain(|name, _| !buffers.contains_key(name));
         let gradients = self.optimizer.slots().named_gradients();
         // Writing to a String can't fail.
         let _ = writeln!(details, "learning rate: {lr:e}");
@@ -65,39 +64,95 @@ impl Trainer<'_> {
         if let Some(scaler) = &self.stepper.scaler {
             let _ = writeln!(details, "loss scale: {}", scaler.state().scale);
         }
-        let _ = writeln!(details, "weights not finite: {}", listed(&weights));
         let _ = writeln!(details, "gradients not finite: {}", listed(&gradients));
-        // A forward pass that is not finite leaves its running statistics so.
-        let _ = writeln!(details, "buffers not finite after it: {}", listed(&buffers));
-        let _ = writeln!(details, "first operation not finite: {}", self.origin(batch));
-        let dataset = self.train.dataset();
-        let _ = writeln!(details, "images of the step ({}):", files.len());
-        for index in files {
-            let _ = writeln!(details, "  {}", dataset.items[*index].image.display());
+        details += &self.tensors_seen();
+        // It moves what a forward pass moves (running statistics), which whoever goes on puts back.
+        let origin = origin(&self.stepper, &mut self.model, batch, self.train.dataset(), true);
+        let _ = writeln!(details, "first operation not finite: {origin}");
+        let images = images(self.train.dataset(), files);
+        let _ = writeln!(details, "images of the step ({}):\n{images}", files.len());
+        Diagnosis { message, details }
+    }
+
+    /// Weights that are not finite after the last step, which no pass showed.
+    pub(super) fn diagnose_weights(&self, norm: f64) -> Diagnosis {
+        let Progress { step, epoch, .. } = self.progress;
+        let lr = self.last_rate();
+        let message = format!(
+            "the norm of the weights is {norm} after step {step} (epoch {}, learning rate {lr:e})",
+            epoch + 1
+        );
+        let since =
+            "found at the epoch's end; loss, embeddings and gradients of its steps were finite";
+        Diagnosis { message, details: format!("{since}\n{}", self.tensors_seen()) }
+    }
+
+    /// A validation batch whose loss or embeddings are not finite.
+    pub(super) fn diagnose_validation(&mut self, loss: f64, norm: f64, batch: &Batch) -> Diagnosis {
+        let Progress { step, epoch, .. } = self.progress;
+        let (kind, lr) = (self.plan.experiment.loss.kind(), self.last_rate());
+        let message = format!(
+            "in the validation after step {step} (epoch {}, learning rate {lr:e}) the loss `{kind}` is \
+             {loss}, the mean norm of the embeddings {norm}",
+            epoch + 1
+        );
+        let mut details = self.tensors_seen();
+        if let Some(loader) = &self.validation {
+            let dataset = loader.dataset();
+            let origin = origin(&self.stepper, &mut self.model, batch, dataset, false);
+            let _ = writeln!(details, "first operation not finite: {origin}");
+            let images = images(dataset, &batch.indices);
+            let _ = writeln!(details, "images of the batch ({}):\n{images}", batch.indices.len());
         }
         Diagnosis { message, details }
     }
 
-    /// Runs the forward pass of the batch again, operation by operation. It moves what a forward pass
-    /// moves (running statistics), which whoever goes on puts back.
-    fn origin(&mut self, batch: &Batch) -> String {
-        let inputs = Inputs::of(batch, self.train.dataset(), &self.model);
-        let tensors = self.model.tensors();
-        let (stepper, model) = (&self.stepper, &mut self.model);
-        let found = nonfinite::origin(tensors.iter(), || {
-            let _no_grad = tch::no_grad_guard();
-            stepper.forward(model, &inputs, true).map(drop)
-        });
-        match found {
-            Ok(Some(nonfinite::Origin { operation, parameter: Some(parameter) })) => {
-                format!("{operation}, with or after {parameter}")
-            }
-            Ok(Some(nonfinite::Origin { operation, parameter: None })) => {
-                format!("{operation}, before any weight")
-            }
-            Ok(None) => "none in the forward pass: it arose in the backward pass".to_string(),
-            Err(error) => format!("not known: {error}"),
+    /// The learning rate of the last step.
+    fn last_rate(&self) -> f64 {
+        self.scheduler.lr(self.progress.step.saturating_sub(1) as usize)
+    }
+
+    /// Which weights and running statistics are not finite; a pass that is not finite leaves the
+    /// latter so.
+    fn tensors_seen(&self) -> String {
+        let buffers = self.model.buffers();
+        let mut weights = self.model.tensors();
+        weights.retain(|name, _| !buffers.contains_key(name));
+        let (weights, buffers) = (listed(&weights), listed(&buffers));
+        format!("weights not finite: {weights}\nbuffers not finite after it: {buffers}\n")
+    }
+}
+
+/// Lines with the names of images.
+fn images(dataset: &Dataset, files: &[usize]) -> String {
+    let line = |index: &usize| format!("  {}\n", dataset.items[*index].image.display());
+    files.iter().map(line).collect()
+}
+
+/// Runs the forward pass of the batch again, operation by operation.
+fn origin(
+    stepper: &Stepper,
+    model: &mut Model,
+    batch: &Batch,
+    dataset: &Dataset,
+    train: bool,
+) -> String {
+    let inputs = Inputs::of(batch, dataset, model);
+    let tensors = model.tensors();
+    let found = nonfinite::origin(tensors.iter(), || {
+        let _no_grad = tch::no_grad_guard();
+        stepper.forward(model, &inputs, train).map(drop)
+    });
+    match found {
+        Ok(Some(nonfinite::Origin { operation, parameter: Some(parameter) })) => {
+            format!("{operation}, with or after {parameter}")
         }
+        Ok(Some(nonfinite::Origin { operation, parameter: None })) => {
+            format!("{operation}, before any weight")
+        }
+        Ok(None) if train => "none in the forward pass: it arose in the backward pass".to_string(),
+        Ok(None) => "none when it was run again".to_string(),
+        Err(error) => format!("not known: {error}"),
     }
 }
 

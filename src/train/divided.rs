@@ -4,6 +4,7 @@ use crate::Result;
 use crate::checkpoint::Named;
 use crate::distributed;
 use crate::loss::sharded::{ShardedRows, collect};
+use crate::optimizer::groups::Grouped;
 use std::collections::BTreeMap;
 
 /// By full name, such as `loss.weight`.
@@ -45,6 +46,16 @@ impl Divided {
             }
         }
         Ok(all)
+    }
+
+    /// How many numbers all ranks together train.
+    pub fn whole_values(&self, grouped: &Grouped) -> usize {
+        let others = |(name, rows): (&String, &ShardedRows)| {
+            let own = grouped.members.get(name)?.parameter.size();
+            let width: i64 = own.iter().skip(1).product();
+            Some(((rows.whole - rows.count) * width) as usize)
+        };
+        grouped.values() + self.0.iter().filter_map(others).sum::<usize>()
     }
 
     /// This rank's rows in the place of whole tensors.

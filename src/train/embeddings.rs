@@ -74,13 +74,16 @@ impl EmbeddingsRecord {
     /// Embeds the sample, in float32 and without augmentation, and writes the file of `epoch`.
     ///
     /// # Errors
-    /// `Stopped` by a signal, with nothing written; an image that can't be read.
+    /// `Stopped`, with nothing written; an image that can't be read.
     pub fn record(&self, model: &Model, run: &Path, epoch: u64, stop: &StopFlag) -> Result<()> {
         let counter = Counter::new("embedding", self.quiet);
         let (mut points, mut labels) = (Vec::new(), Vec::new());
         for batch in self.loader.epoch(0, 0) {
             if stop.is_set() {
-                return Err(Error::stopped("stopped by a signal while embeddings were recorded"));
+                return Err(Error::stopped(format!(
+                    "stopped by {} while embeddings were recorded",
+                    stop.by()
+                )));
             }
             let batch = batch?;
             let embedding = tch::no_grad(|| {

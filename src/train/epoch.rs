@@ -49,7 +49,11 @@ impl Trainer<'_> {
         let mut batches = self.train.epoch(epoch as usize, first_batch as usize);
         while self.progress.batch < count && !self.at_limit() {
             let step = profile::step(self.progress.step + 1);
+            let sent = self.ranks.sent();
             self.train_step(&mut batches)?;
+            if let (Some(before), Some(now)) = (sent, self.ranks.sent()) {
+                self.sent = (self.sent.0 + now - before, self.sent.1 + 1);
+            }
             drop(step);
             if let Some(shares) = profile::told() {
                 self.recorder.notice(shares)?;

@@ -4,7 +4,6 @@
 //! checkpoint before the fault, and on with other data.
 
 use super::diagnosis::Diagnosis;
-use super::progress::Progress;
 use super::trainer::Trainer;
 use crate::checkpoint::{self, Name, Named, Snapshot, find};
 use crate::config::tables::OnNonFinite;
@@ -14,7 +13,7 @@ use std::io::Write as _;
 use tch::Tensor;
 
 /// What to do about a training that diverged.
-pub(super) const REMEDY: &str = "try a lower optimizer.lr, a warm-up (scheduler.warmup.epochs), or \
+const REMEDY: &str = "try a lower optimizer.lr, a warm-up (scheduler.warmup.epochs), or \
                       train.clip_grad_norm = 5.0";
 const AT_ONCE: &str = "no weight has been moved yet: look at the keys of [loss] (scale, margin, \
                        temperature), at preprocess.mean and preprocess.std, and at pretrained \
@@ -125,43 +124,45 @@ impl Trainer<'_> {
         Ok(())
     }
 
-    fn diverged(&mut self, seen: Diagnosis, note: &str) -> Error {
+    pub(super) fn diverged(&mut self, seen: Diagnosis, note: &str) -> Error {
         let Diagnosis { message, details } = seen;
         let help = if self.progress.step == 0 { AT_ONCE } else { REMEDY };
         self.details = Some(format!("{help}\n\n{details}"));
         Error::diverged(format!("{message}{note}")).help(help)
     }
 
-    /// # Errors
-    /// `Diverged` where the last steps left weights that are not finite: such a state is not worth a
-    /// checkpoint, least of all the one of least loss.
-    pub(super) fn check_weights(&self) -> Result<()> {
+    /// The norm of weights that the last steps left not finite: such a state is not worth a checkpoint,
+    /// least of all the one of least loss.
+    fn broken_weights(&self) -> Result<Option<f64>> {
         let weights: Vec<Tensor> =
             self.model.parameters().into_values().map(|weight| weight.detach()).collect();
         let norm = fused::grad_norm(&weights)?.double_value(&[]);
         // Where a rank has a weight that is not finite, all of them say so.
         let norm = self.ranks.sum(&[norm])?[0];
-        if norm.is_finite() {
-            return Ok(());
+        Ok((!norm.is_finite()).then_some(norm))
+    }
+
+    /// # Errors
+    /// `Diverged` where the weights are not finite.
+    pub(super) fn check_weights(&mut self) -> Result<()> {
+        match self.broken_weights()? {
+            None => Ok(()),
+            Some(norm) => {
+                let seen = self.diagnose_weights(norm);
+                Err(self.diverged(seen, ""))
+            }
         }
-        let Progress { step, epoch, .. } = self.progress;
-        let message =
-            format!("the norm of the weights is {norm} after step {step} (epoch {})", epoch + 1);
-        Err(Error::diverged(message).help(REMEDY))
     }
 
     /// The weights are finite, or made so where the policy is to go back.
     pub(super) fn mend_weights(&mut self) -> Result<()> {
-        let Err(error) = self.check_weights() else { return Ok(()) };
-        let train = &self.plan.experiment.train;
-        let most = train.max_nonfinite as u64;
-        if train.on_nonfinite != OnNonFinite::Rollback || self.progress.nonfinite.rollbacks >= most
-        {
-            return Err(error);
+        let Some(norm) = self.broken_weights()? else { return Ok(()) };
+        let seen = self.diagnose_weights(norm);
+        match self.plan.experiment.train.on_nonfinite {
+            OnNonFinite::Rollback => self.after_nonfinite(seen, None),
+            // A step that is to be left out is none of those that were made.
+            OnNonFinite::Stop | OnNonFinite::Skip => Err(self.diverged(seen, "")),
         }
-        self.progress.nonfinite.rollbacks += 1;
-        let done = self.roll_back()?;
-        self.recorder.warning(format!("{error}: {done}"))
     }
 }
 

@@ -55,7 +55,7 @@ pub fn prepare(
     stop: &StopFlag,
 ) -> Result<Prepared> {
     let experiment = &plan.experiment;
-    let splits = open_splits(plan, verbosity, stop)?;
+    let mut splits = open_splits(plan, verbosity, stop)?;
     let mut notes = splits.notes.clone();
     let decoded = || splits.train.items.iter().any(|item| item.image.decoded().is_some());
     if experiment.augmentation.resized_crop.share > 0.0 && decoded() {
@@ -67,9 +67,17 @@ pub fn prepare(
     }
     let said = experiment.sampler.check(&splits.train, experiment.train.batch_size);
     notes.extend(said.map_err(|no| plan.error(no.key, no.message, &no.help))?);
-    let (evaluation, said) = evaluation(plan, Some(&splits), verbosity, absent)?;
+    let (mut evaluation, said) = evaluation(plan, Some(&splits), verbosity, absent)?;
     notes.extend(said);
-    if splits.validation.is_none() {
+    if experiment.train.overfit_batches > 0 {
+        // Epochs of a few steps: looking at other images would take longer than they do.
+        splits.validation = None;
+        evaluation.sets.clear();
+        notes.push(
+            "train.overfit_batches: nothing is validated or evaluated, min-loss is the training loss"
+                .to_string(),
+        );
+    } else if splits.validation.is_none() {
         notes.push(
             "no validation images: min-loss, early stopping and reduce_on_plateau watch the \
              epoch's mean training loss"

@@ -1,14 +1,15 @@
 //! What the processes of a run agree on: rank 0 decides and writes, the others follow.
 
 use super::divided::Divided;
+use super::start::{flat, is_place as is_source};
 use super::step::{Scalars, Window};
 use crate::checkpoint::{self, Named, Snapshot, State};
 use crate::data::{Shard, Splits};
 use crate::distributed::{self, Group, Reducer, Reduction};
 use crate::plan::Plan;
 use crate::{Error, Result};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tch::{Kind, Tensor};
@@ -63,16 +64,14 @@ impl Ranks {
     /// Names the ranks that differ.
     pub fn agree_on_plan(&self, plan: &Plan) -> Result<()> {
         let Some(group) = &self.group else { return Ok(()) };
-        let text = plan.experiment.to_toml();
-        let mut table: toml::Table = toml::from_str(&text)
-            .map_err(|error| Error::failed(format!("the resolved experiment: {error}")))?;
-        table.remove("paths");
         // Two builds hardly ever have the same size.
         let size = std::env::current_exe().and_then(std::fs::metadata).map_or(0, |file| file.len());
         let version = env!("CARGO_PKG_VERSION");
         group.agree("program", &format!("arcrun {version}, {size} bytes"))?;
-        let lines = toml::to_string(&table).unwrap_or(text);
-        group.agree("configuration", &checkpoint::durable::sha256(lines.as_bytes()))
+        let keys = flat(&plan.experiment.to_toml())?;
+        let keys = keys.into_iter().filter(|(key, _)| !is_place(key));
+        let lines: Vec<String> = keys.map(|(key, value)| format!("{key} = {value}")).collect();
+        group.agree("configuration", &lines.join("\n"))
     }
 
     /// The ranks see the same images.
@@ -86,18 +85,50 @@ impl Ranks {
         group.agree("data", &sums)
     }
 
+    /// Waits for all ranks' results: where one failed, the others fail too, with the error of the first
+    /// of those and so with its exit code.
+    ///
+    /// # Errors
+    /// `own`; else that of another rank.
+    pub fn together<T>(&self, own: Result<T>) -> Result<T> {
+        let Some(group) = &self.group else { return own };
+        let place = if own.is_err() { group.rank() } else { group.size() };
+        let met = group.reduce_numbers(&[place as f64], Reduction::Min);
+        let (own, met) = match (own, met) {
+            // Its own failure comes before that of saying so.
+            (own @ Err(_), Err(_)) => return own,
+            (own, met) => (own, met?),
+        };
+        let first = met[0] as usize;
+        if first >= group.size() {
+            return own;
+        }
+        let said = own.as_ref().err().map(Told::of).unwrap_or_default();
+        let said = serde_json::to_vec(&said).map_err(|error| Error::failed(error.to_string()))?;
+        let heard = bytes_of(group, first, &said);
+        // All have heard before one ends.
+        let _ = group.barrier();
+        own.and_then(|_| {
+            let told: Told = serde_json::from_slice(&heard?).unwrap_or_default();
+            Err(told.into_error(first))
+        })
+    }
+
     /// What must be done once on a machine, such as drawing data: the first process of each does it
     /// before the others.
+    ///
+    /// # Errors
+    /// Those of `body`, on all ranks.
     pub fn first_then_others<T>(&self, body: impl FnOnce() -> Result<T>) -> Result<T> {
         match &self.group {
             Some(group) if group.launch().local_rank == 0 => {
-                let done = body()?;
-                group.barrier()?;
+                let done = self.together(body())?;
+                self.together(Ok(()))?;
                 Ok(done)
             }
-            Some(group) => {
-                group.barrier()?;
-                body()
+            Some(_) => {
+                self.together(Ok(()))?;
+                self.together(body())
             }
             None => body(),
         }
@@ -200,6 +231,14 @@ impl Ranks {
         }
     }
 
+    /// The largest of all ranks.
+    pub fn most(&self, number: f64) -> Result<f64> {
+        match &self.group {
+            Some(group) => Ok(group.reduce_numbers(&[number], Reduction::Max)?[0]),
+            None => Ok(number),
+        }
+    }
+
     /// What any rank asks for.
     pub fn any(&self, asked: Asked) -> Result<Asked> {
         let Some(group) = &self.group else { return Ok(asked) };
@@ -232,17 +271,59 @@ impl Ranks {
     }
 }
 
-/// Rank 0's bytes: their number first, then they themselves.
+/// Where data and results lie, which may differ from machine to machine.
+fn is_place(key: &str) -> bool {
+    key.starts_with("paths.") || key == "data.root" || is_source(key)
+}
+
+/// An error as another rank hears of it.
+#[derive(Default, Serialize, Deserialize)]
+struct Told {
+    code: u8,
+    message: String,
+    help: Option<String>,
+}
+
+impl Told {
+    fn of(error: &Error) -> Told {
+        let help = match error {
+            Error::Input { help, .. }
+            | Error::Failed { help, .. }
+            | Error::Diverged { help, .. }
+            | Error::Stopped { help, .. } => help.clone(),
+            Error::Config(_) => None,
+        };
+        Told { code: error.exit_code(), message: error.to_string(), help }
+    }
+
+    fn into_error(self, rank: usize) -> Error {
+        let Told { code, message, help } = self;
+        let message = format!("rank {rank}: {message}");
+        match code {
+            2 => Error::Input { message, help },
+            3 => Error::Diverged { message, help },
+            75 => Error::Stopped { message, help },
+            _ => Error::Failed { message, help },
+        }
+    }
+}
+
+/// Rank 0's bytes.
 fn bytes_of_first(group: &Group, own: &[u8]) -> Result<Vec<u8>> {
+    bytes_of(group, 0, own)
+}
+
+/// The bytes of rank `root`: their number first, then they themselves.
+fn bytes_of(group: &Group, root: usize, own: &[u8]) -> Result<Vec<u8>> {
     let mut length = Tensor::from(own.len() as i64);
-    group.broadcast(&mut length, 0)?;
+    group.broadcast(&mut length, root)?;
     let length = length.int64_value(&[]);
-    let mut bytes = match group.is_first() {
+    let mut bytes = match group.rank() == root {
         true => Tensor::from_slice(own),
         false => Tensor::zeros([length], (Kind::Uint8, tch::Device::Cpu)),
     };
     if length > 0 {
-        group.broadcast(&mut bytes, 0)?;
+        group.broadcast(&mut bytes, root)?;
     }
     Vec::<u8>::try_from(bytes).map_err(|error| Error::failed(error.to_string()))
 }

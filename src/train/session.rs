@@ -15,7 +15,6 @@ use super::ranks::Ranks;
 use super::signals::StopFlag;
 use super::start::{Continue, Start, policy};
 use super::time_limit::{TimeLimit, Watchman};
-use super::trainer::EMA_LOSS;
 use super::watch;
 use crate::checkpoint::{self, Labels, Snapshot, Store};
 use crate::config::Experiment;
@@ -26,8 +25,8 @@ use crate::plan::Plan;
 use crate::profile;
 use crate::record::feed::FeedSink;
 use crate::record::{
-    Columns, Console, CrashNote, CsvSink, Event, LogFile, Plots, Recorder, RunDir, RunInfo, Status,
-    TensorBoard, Verbosity, crash_note, csv_file, embeddings,
+    Columns, Console, CrashNote, CsvSink, EMA_LOSS, Event, LogFile, Plots, Recorder, RunDir,
+    RunInfo, Status, TensorBoard, Verbosity, crash_note, csv_file, embeddings,
 };
 use crate::torch::{device, threads};
 use crate::wandb::{self, Settings, Timing, WandbSink};
@@ -69,34 +68,52 @@ pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
     if !ranks.leads() {
         return follow(plan, stop, &ranks);
     }
-    let start = Start::resolve(plan, options.continue_train.as_ref(), options.run_dir.as_deref())?;
+    let (wanted, run_dir) = (options.continue_train.as_ref(), options.run_dir.as_deref());
+    let start = ranks.together(Start::resolve(plan, wanted, run_dir))?;
     let finished = matches!(start, Start::Finished { .. });
     ranks.of_first(finished)?;
     if let Start::Finished { run } = &start {
         println!("{} is finished: nothing to continue", run.display());
         return Ok(run.clone());
     }
-    if let (Start::InPlace { run, .. }, true, false) = (&start, stop.is_set(), ranks.are_several()) {
+    if let (Start::InPlace { run, .. }, true, false) = (&start, stop.is_set(), ranks.are_several())
+    {
         // Nothing is to be saved that is not there.
         let again = again::command(&plan.file, run.path(), &options.again);
         let message = format!("stopped by {} before the training went on", stop.by());
         return Err(Error::stopped(message).help(format!("continue with: {again}")));
     }
     ranks.tell_snapshot(start.snapshot())?;
-    let named = options.profile.as_ref().and_then(|profile| profile.file.as_deref());
-    let trace = named.map(profile::create).transpose()?;
-    let (_, frozen) = plan.experiment.backbone.common();
-    if start.snapshot().is_none() {
-        pretrained::present(&plan.experiment, options.verbosity == Verbosity::Quiet, stop)?;
-    }
-    let wandb = wandb_settings(plan)?;
-    set_up_torch(plan, start.snapshot())?;
+    let ready = || {
+        let named = options.profile.as_ref().and_then(|profile| profile.file.as_deref());
+        let trace = named.map(profile::create).transpose()?;
+        if start.snapshot().is_none() {
+            pretrained::present(&plan.experiment, options.verbosity == Verbosity::Quiet, stop)?;
+        }
+        let wandb = wandb_settings(plan)?;
+        set_up_torch(plan, start.snapshot())?;
+        Ok((trace, wandb))
+    };
+    let (trace, wandb) = ranks.together(ready())?;
     let (prepared, labels) = prepare_all(plan, options.verbosity, stop, &ranks)?;
-    if let Some(Snapshot { state, .. }) = start.snapshot() {
-        checkpoint::same_labels(&start.checkpoint(), &labels, &state.labels)?;
+    let open = || {
+        fits(plan, &labels, &start)?;
+        Session::open(Opening { plan, options, prepared: &prepared, stop, wandb, trace }, start)
+    };
+    let session = ranks.together(open())?;
+    ranks.of_first(session.run.path().to_path_buf())?;
+    session.train(plan, prepared, labels, stop, options)
+}
+
+/// Whether checkpoint, labels and what is said of parts of the model fit each other.
+fn fits(plan: &Plan, labels: &Labels, start: &Start) -> Result<()> {
+    let snapshot = start.snapshot();
+    if let Some(Snapshot { state, .. }) = snapshot {
+        checkpoint::same_labels(&start.checkpoint(), labels, &state.labels)?;
     }
+    let (_, frozen) = plan.experiment.backbone.common();
     let Experiment { groups, finetune, .. } = &plan.experiment;
-    let starts_from_weights = start.snapshot().is_none() && pretrained::stated(&plan.experiment);
+    let starts_from_weights = snapshot.is_none() && pretrained::stated(&plan.experiment);
     if frozen || !groups.rules.is_empty() || *finetune != Finetune::default() || starts_from_weights
     {
         // What fits nothing in the model, a model with nothing to train and weights of another network
@@ -107,10 +124,7 @@ pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
         }
         model.grouped(plan)?;
     }
-    let opening = Opening { plan, options, prepared: &prepared, stop, wandb, trace };
-    let session = Session::open(opening, start)?;
-    ranks.of_first(session.run.path().to_path_buf())?;
-    session.train(plan, prepared, labels, stop, options)
+    Ok(())
 }
 
 /// The data, which all ranks refuse alike, and its labels.
@@ -133,12 +147,14 @@ fn prepare_all(
 /// Trains beside rank 0, which decides where the training starts and writes everything. Returns the run
 /// folder as rank 0 has it; empty where there was nothing to continue.
 fn follow(plan: &Plan, stop: &StopFlag, ranks: &Ranks) -> Result<PathBuf> {
+    ranks.together(Ok(()))?;
     if ranks.of_first(false)? {
         return Ok(PathBuf::new());
     }
     let snapshot = ranks.hear_snapshot()?;
-    set_up_torch(plan, snapshot.as_deref())?;
+    ranks.together(set_up_torch(plan, snapshot.as_deref()))?;
     let (prepared, labels) = prepare_all(plan, Verbosity::Quiet, stop, ranks)?;
+    ranks.together(Ok(()))?;
     let run: PathBuf = ranks.of_first(PathBuf::new())?;
     let opened = Opened { recorder: Recorder::new(), store: None, snapshot, eval_rows: 0 };
     let mut trainer = build(plan, prepared, labels, stop, &run, None, opened)?;
@@ -234,8 +250,14 @@ impl Session {
                 }
             }
         };
+        let processes = Ranks::of_process().size();
+        let device = device::describe(plan.device);
         let mut info = RunInfo {
-            device: device::describe(plan.device),
+            device: match processes {
+                1 => device,
+                several => format!("{several} processes of {device}"),
+            },
+            processes,
             threads: threads::get(),
             seed: plan.experiment.seed,
             ..info
@@ -295,7 +317,7 @@ impl Session {
             .with(CsvSink::open(path, columns, every)?)
             .with(LogFile::open(path)?)
             .with(CrashNote::open(path))
-            .with(Console::new(options.verbosity));
+            .with(Console::new(options.verbosity).continuing(path)?);
         if let Some(feed) = FeedSink::of_process() {
             recorder = recorder.with(feed);
         }

@@ -94,7 +94,8 @@ impl StopFlag {
             if more.iter().any(|heard| heard.number == signal) {
                 continue;
             }
-            let heard = Heard { number: signal, arrived: Arc::default(), by_default: Arc::default() };
+            let heard =
+                Heard { number: signal, arrived: Arc::default(), by_default: Arc::default() };
             let (arrived, by_default) = (heard.arrived.clone(), heard.by_default.clone());
             let last = self.signal.clone();
             // Order matters: what ends the program comes first.

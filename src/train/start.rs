@@ -1,6 +1,6 @@
 //! Where a run begins: fresh, going on in its own folder, or forked from a checkpoint.
 
-use crate::checkpoint::{self, Name, Policy, Resumed, Snapshot, State, Store};
+use crate::checkpoint::{self, Name, Policy, Resumed, Snapshot, State, Store, Uncut};
 use crate::config::Experiment;
 use crate::config::check;
 use crate::config::tables::Checkpoint;
@@ -95,6 +95,9 @@ impl Start {
         if let Some(snapshot) = start.snapshot() {
             same_experiment(plan, &snapshot.state)?;
         }
+        if let Start::Fork { parent, snapshot, .. } = &start {
+            something_left(plan, &snapshot.state, &parent.checkpoint)?;
+        }
         Ok(start)
     }
 }
@@ -176,14 +179,18 @@ impl Found {
             return Ok(Start::Finished { run: self.run.path().to_path_buf() });
         }
         let Found { run, mut resumed, passed_over } = self;
-        if resumed.snapshot.state.cut && !ends_at(plan, &resumed.snapshot.state) {
+        if resumed.snapshot.state.cut && !steps_end_at(plan, &resumed.snapshot.state) {
             let store = Store::open(run.path(), policy(plan))?;
-            match store.resume_uncut(&resumed.snapshot.state)? {
-                Some(uncut) => {
+            // What closing the epoch took counts for a limit that still holds, not for a raised one.
+            let still_ends = |state: &State| time_ends_at(plan, state);
+            match store.resume_uncut(&resumed.snapshot.state, still_ends)? {
+                Uncut::StillEnds => {}
+                Uncut::Resumed(uncut) => {
                     resumed.warnings.extend(uncut.warnings);
-                    resumed = Resumed { warnings: resumed.warnings, ..uncut };
+                    resumed = Resumed { warnings: resumed.warnings, ..*uncut };
                 }
-                None => resumed.warnings.push(
+                Uncut::Lost if time_ends_at(plan, &resumed.snapshot.state) => {}
+                Uncut::Lost => resumed.warnings.push(
                     "the checkpoint in mid-epoch that the limit left is lost: going on with the next \
                      epoch"
                         .to_string(),
@@ -212,12 +219,37 @@ fn in_place(plan: &Plan, run_dir: Option<&Path>) -> Result<Option<Found>> {
     Ok(None)
 }
 
-/// The limits that cut the epoch still end the training there.
-fn ends_at(plan: &Plan, state: &State) -> bool {
-    let train = &plan.experiment.train;
-    let seconds: f64 = state.history.iter().map(|row| row.seconds).sum();
-    (train.max_steps > 0 && state.step >= train.max_steps as u64)
-        || check::seconds(&train.max_time).is_some_and(|most| seconds >= most)
+/// # Errors
+/// A fork that would end before its first step.
+fn something_left(plan: &Plan, state: &State, checkpoint: &Path) -> Result<()> {
+    let (epochs, checkpoint) = (plan.experiment.train.epochs as u64, checkpoint.display());
+    let (limit, help) = if state.epoch >= epochs {
+        let help = format!("raise it: --epochs {}", epochs.saturating_mul(2).max(1));
+        (format!("train.epochs = {epochs}"), help)
+    } else if steps_end_at(plan, state) {
+        let most = plan.experiment.train.max_steps;
+        (format!("train.max_steps = {most}"), "raise it, or leave it out".to_string())
+    } else {
+        return Ok(());
+    };
+    let State { epoch, step, .. } = state;
+    let message = format!(
+        "nothing is left to train: {checkpoint} is of epoch {epoch}, step {step}, and {limit}"
+    );
+    Err(Error::input(message).help(help))
+}
+
+/// `train.max_steps` still ends the training there.
+fn steps_end_at(plan: &Plan, state: &State) -> bool {
+    let most = plan.experiment.train.max_steps as u64;
+    most > 0 && state.step >= most
+}
+
+/// `train.max_time` still ends the training there.
+fn time_ends_at(plan: &Plan, state: &State) -> bool {
+    let before: f64 = state.history.iter().map(|row| row.seconds).sum();
+    let most = check::seconds(&plan.experiment.train.max_time);
+    most.is_some_and(|most| before + state.partial.seconds >= most)
 }
 
 /// The folder that a fork from the checkpoint `folder` was told to make: as with min-loss, none where
@@ -282,7 +314,7 @@ const FREE: [&str; 19] = [
 ];
 
 /// The root of a source of merged data.
-fn is_place(key: &str) -> bool {
+pub(super) fn is_place(key: &str) -> bool {
     key.starts_with("data.sources.") && key.ends_with(".root")
 }
 
@@ -312,6 +344,16 @@ fn asks_for_more(plan: &Plan, state: &State) -> Result<bool> {
     Ok(differences.keys().any(|key| longer.iter().any(|prefix| key.starts_with(prefix))))
 }
 
+/// Early stopping compares other numbers now than the checkpoint's run did.
+///
+/// # Errors
+/// A damaged configuration in the checkpoint.
+pub(super) fn watches_otherwise(plan: &Plan, state: &State) -> Result<bool> {
+    let differences = differences(plan, state)?;
+    let other = |name: &str| differences.contains_key(&format!("train.early_stopping.{name}"));
+    Ok(["metric", "goal", "min_delta"].into_iter().any(other))
+}
+
 /// Keys with different values now and in the checkpoint, with both. A key that the checkpoint's
 /// version of arcrun did not have is as if it had its default then.
 fn differences(plan: &Plan, state: &State) -> Result<BTreeMap<String, String>> {
@@ -333,7 +375,7 @@ fn differences(plan: &Plan, state: &State) -> Result<BTreeMap<String, String>> {
 }
 
 /// Every value of a TOML text by its full key.
-fn flat(text: &str) -> Result<BTreeMap<String, String>> {
+pub(super) fn flat(text: &str) -> Result<BTreeMap<String, String>> {
     fn walk(prefix: &str, value: &toml::Value, into: &mut BTreeMap<String, String>) {
         match value {
             toml::Value::Table(table) => {

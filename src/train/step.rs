@@ -13,6 +13,7 @@ use crate::profile::timed;
 use crate::torch::autocast;
 use crate::torch::fused;
 use crate::torch::layout;
+use crate::torch::memory;
 use crate::torch::scaler::GradScaler;
 use crate::{Error, Result};
 use tch::{Kind, Tensor};
@@ -244,6 +245,9 @@ impl Stepper {
         };
         done.map_err(|error| {
             let text = error.to_string();
+            if let Some(error) = memory::exhausted(&text) {
+                return error;
+            }
             let text = text.lines().next().unwrap_or_default().to_string();
             crate::distributed::current().map_or_else(
                 || Error::failed(format!("the backward pass failed: {text}")),

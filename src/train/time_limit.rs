@@ -42,9 +42,9 @@ impl TimeLimit {
             // A trial of a sweep is told to stop by whoever runs it.
             let trial = std::env::var_os(crate::record::feed::VARIABLE).is_some();
             let end = std::env::var_os(SLURM).filter(|_| !trial);
-            return Ok(end.map_or((None, None), |end| {
-                of_slurm(&end.to_string_lossy(), SystemTime::now())
-            }));
+            return Ok(
+                end.map_or((None, None), |end| of_slurm(&end.to_string_lossy(), SystemTime::now()))
+            );
         };
         let seconds = crate::config::check::seconds(text).ok_or_else(|| {
             Error::input(format!("--time-limit {text:?} is no length of time"))
@@ -203,7 +203,10 @@ mod tests {
             let (limit, warning) = of_slurm(text, now);
             let warning = warning.unwrap();
             assert_eq!(limit, None);
-            assert!(warning.starts_with(&format!("SLURM_JOB_END_TIME={text:?} {why}")), "{warning}");
+            assert!(
+                warning.starts_with(&format!("SLURM_JOB_END_TIME={text:?} {why}")),
+                "{warning}"
+            );
             assert!(warning.ends_with("--time-limit sets a limit"), "{warning}");
         }
     }

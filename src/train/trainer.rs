@@ -7,12 +7,12 @@ use super::evaluation::{Evaluation, Scored};
 use super::model::Model;
 use super::pretrained;
 use super::progress::Progress;
-use super::ranks::Ranks;
+use super::ranks::{Asked, Ranks};
 use super::saving::Saving;
 use super::signals::StopFlag;
 use super::step::Stepper;
 use super::time_limit::Reserve;
-use super::watch;
+use super::watch::{self, Watch};
 use crate::checkpoint::{self, Labels, Name, Named, Snapshot, State, find};
 use crate::config::check;
 use crate::config::tables::OnNonFinite;
@@ -20,10 +20,10 @@ use crate::data::Loader;
 use crate::distributed::{self, Reducer};
 use crate::optimizer::Optimizer;
 use crate::plan::Plan;
-use crate::record::{AVERAGE, EpochRow, Event, Recorder};
+use crate::record::{AVERAGE, EMA_LOSS, EpochRow, Event, Recorder};
 use crate::scheduler::Scheduler;
 use crate::{Error, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tch::Tensor;
@@ -65,8 +65,10 @@ pub struct Trainer<'a> {
     pub divided: Divided,
     /// `train.max_time` is over, as all ranks see it.
     pub over: bool,
-    /// Steps done before this session.
-    pub first_step: u64,
+    /// Bytes sent in the steps of this session, and the number of those steps.
+    pub sent: (u64, u64),
+    /// Watched metrics that were said to be missing.
+    pub missing: BTreeSet<String>,
 }
 
 impl Trainer<'_> {
@@ -75,9 +77,8 @@ impl Trainer<'_> {
     pub fn run(&mut self) -> Result<()> {
         match distributed::caught(|| self.run_through()) {
             Err(stopped @ Error::Stopped { .. }) => {
-                if self.progress.step > 0 {
-                    self.save(false)?;
-                }
+                // Also before the first step: whoever starts again continues.
+                self.save(false)?;
                 self.settle()?;
                 // A launcher ends the others once one has ended.
                 self.ranks.meet()?;
@@ -106,11 +107,15 @@ impl Trainer<'_> {
         {
             record.record(&self.model, &self.run, epoch, &self.stop)?;
         }
+        // A run that had its time makes no step more.
+        let asked = Asked { stop: false, over: self.time_is_over() };
+        self.over = self.ranks.any(asked)?.over;
         // An epoch that was stopped at its end, or at a limit, is still to be closed.
         while !self.is_done() || self.progress.batch > 0 {
             self.train_epoch()?;
             let cut = self.progress.batch < self.train.batches_per_epoch() as u64;
             if cut {
+                self.tell_limit()?;
                 // A limit in mid-epoch: whoever raises it goes on from here, as if it had not been.
                 self.save(false)?;
             }
@@ -124,18 +129,50 @@ impl Trainer<'_> {
         settled
     }
 
+    /// Which limit ended the training in mid-epoch.
+    fn tell_limit(&mut self) -> Result<()> {
+        let train = &self.plan.experiment.train;
+        let limit = match self.over {
+            true => format!("train.max_time = {:?}", train.max_time),
+            false => format!("train.max_steps = {}", train.max_steps),
+        };
+        let Progress { epoch, batch, step, .. } = self.progress;
+        let batches = self.train.batches_per_epoch();
+        self.recorder.notice(format!(
+            "{limit} is reached after step {step}, {batch} of {batches} batches into epoch {}",
+            epoch + 1
+        ))
+    }
+
+    /// Says once of each watched metric that an evaluation did not measure it.
+    fn tell_missing(&mut self, key: &str, watch: &Watch, epoch: u64) -> Result<()> {
+        if !watch.of_evaluation() || !self.missing.insert(watch.name().to_string()) {
+            return Ok(());
+        }
+        let name = watch.name();
+        self.recorder.warning(format!(
+            "`{key}` has {name:?}, which the evaluation after epoch {epoch} did not measure: it decides nothing"
+        ))
+    }
+
     /// What the ranks sent in this session.
     fn tell_traffic(&mut self) -> Result<()> {
-        let (Some(sent), Some(reducer)) = (self.ranks.sent(), &self.reducer) else { return Ok(()) };
+        let (sent, steps) = self.sent;
+        let Some(reducer) = self.reducer.as_ref().filter(|_| steps > 0) else { return Ok(()) };
         let ranks = self.ranks.size() as f64;
-        let steps = self.progress.step.saturating_sub(self.first_step).max(1);
         let ideal = 2.0 * (ranks - 1.0) / ranks * reducer.bytes() as f64;
+        let times = reducer.times()?;
+        let hidden = times.hidden().map(|hidden| {
+            let (took, share) = (times.communication * 1e3, hidden * 100.0);
+            format!(", {took:.1} ms of which the backward pass hides {share:.0} %")
+        });
         let text = format!(
             "{ranks} processes: {:.3} MB sent by each in a step, where averaging {:.3} MB of gradients \
-             takes {:.3} MB",
+             takes {:.3} MB{}",
             sent as f64 / steps as f64 / 1e6,
             reducer.bytes() as f64 / 1e6,
-            ideal / 1e6
+            ideal / 1e6,
+            hidden.unwrap_or_default()
         );
         self.recorder.notice(text)
     }
@@ -226,15 +263,25 @@ impl Trainer<'_> {
             row.extras.insert(EMA_LOSS.to_string(), loss);
         }
         let patience = &experiment.train.early_stopping;
+        // Rank 0 alone has scores.
+        let scored = due && self.ranks.leads();
         let stopping = match watch::of_stopping(experiment) {
-            Some(watch) => watch.value(&row, &rows).map(|value| watch.cost(value)),
+            Some(watch) => {
+                let value = watch.value(&row, &rows);
+                if value.is_none() && scored {
+                    self.tell_missing("train.early_stopping.metric", &watch, epoch)?;
+                }
+                value.map(|value| watch.cost(value))
+            }
             None => Some(monitored),
         };
         self.progress.end_epoch(row.clone(), monitored, stopping, patience);
         self.progress.cut = cut;
         for watch in watch::of_checkpoints(experiment) {
-            if let Some(value) = watch.value(&row, &rows) {
-                self.progress.observe(&watch, value);
+            match watch.value(&row, &rows) {
+                Some(value) => self.progress.observe(&watch, value),
+                None if scored => self.tell_missing("checkpoint.best", &watch, epoch)?,
+                None => {}
             }
         }
         // Scores are rank 0's alone, and what follows from them.
@@ -384,9 +431,6 @@ impl Trainer<'_> {
         self.model.load(&self.divided.own(tensors));
     }
 }
-
-/// The column of epochs.csv for the averaged weights.
-pub(super) const EMA_LOSS: &str = "ema_val_loss";
 
 pub(super) fn on_cpu(tensors: BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
     // A snapshot must not follow the weights where they already are on the CPU.

@@ -1,12 +1,11 @@
 //! The loss on images that are not trained on.
 
 use super::embedder::Inputs;
-use super::nonfinite::REMEDY;
-use super::progress::Progress;
 use super::step::Window;
 use super::trainer::{Trainer, on_cpu};
 use crate::cli::progress::Counter;
 use crate::random::{Stream, derive};
+use crate::record::crash;
 use crate::{Error, Result};
 use tracing::info_span;
 
@@ -40,16 +39,10 @@ impl Trainer<'_> {
             self.ranks.add(&mut window, forward.scalars(), own, whole)?;
             let Some(scalars) = window.means() else { continue };
             if !scalars.monitored.is_finite() || !scalars.embedding_norm.is_finite() {
-                let Progress { step, epoch, .. } = self.progress;
-                let kind = self.plan.experiment.loss.kind();
-                let message = format!(
-                    "in the validation after step {step} (epoch {}) the loss `{kind}` is {}, the mean \
-                     norm of the embeddings {}",
-                    epoch + 1,
-                    scalars.loss,
-                    scalars.embedding_norm
-                );
-                return Err(Error::diverged(message).help(REMEDY));
+                let norm = scalars.embedding_norm;
+                let seen = self.diagnose_validation(scalars.loss, norm, &batch);
+                crash::spoil(self.progress.step);
+                return Err(self.diverged(seen, ""));
             }
             loss += scalars.monitored * batch.whole as f64;
             correct += scalars.correct;

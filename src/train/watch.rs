@@ -25,6 +25,11 @@ impl Watch {
         &self.objective.metric
     }
 
+    /// Whether it is a metric of an evaluation set.
+    pub fn of_evaluation(&self) -> bool {
+        self.objective.of_evaluation()
+    }
+
     /// What the epoch measured of it; None where it did not.
     pub fn value(&self, row: &EpochRow, scored: &[Scored]) -> Option<f64> {
         let ended = Feed::EpochEnded { epoch: row.epoch, values: epoch_values(row) };

@@ -3,6 +3,7 @@
 use super::{LIMIT, average, close, join, numbers, part, possible, ranks};
 use arcrun::backbone::batch_norm::BatchNorm;
 use arcrun::distributed::{Reducer, Reduction, WholeBatch, enter, leave};
+use arcrun::torch::layout::channels_last;
 use tch::nn::{self, ModuleT};
 use tch::{Device, Kind, Tensor};
 
@@ -127,9 +128,13 @@ fn normed(maps: &[Tensor; 2], gradients: &[Tensor; 2]) -> (Vec<Tensor>, [Tensor;
 #[ignore = "one rank of batch_norm_over_ranks_is_that_of_the_whole_batch"]
 fn batch_norm() {
     let group = join(LIMIT);
-    for shape in [&[9i64, 5, 4, 3][..], &[9, 5]] {
+    for (shape, last) in [(&[9i64, 5, 4, 3][..], false), (&[9, 5, 4, 3], true), (&[9, 5], false)] {
+        let ordered = |values: Tensor| match last {
+            true => channels_last(&values).unwrap(),
+            false => values,
+        };
         // A mean far from 0 loses digits where squares are summed.
-        let maps = [1, 2].map(|seed| numbers(seed, shape) * 3.0 + 100.0);
+        let maps = [1, 2].map(|seed| ordered(numbers(seed, shape) * 3.0 + 100.0));
         let gradients = [3, 4].map(|seed| numbers(seed, shape));
         let (steps, [weight, bias, mean, var]) = normed(&maps, &gradients);
 

@@ -1,7 +1,8 @@
-//! Several processes against one, by Gloo on 127.0.0.1: this test binary starts itself, once for each
-//! rank, on an ignored test that is one rank's part.
+//! Several processes against one, by Gloo (and NCCL, where there are GPUs) on 127.0.0.1: this test binary
+//! starts itself, once for each rank, on an ignored test that is one rank's part.
 
 mod failures;
+mod gpus;
 mod layers;
 mod losses;
 mod pairs;

@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 pub mod pairs;
+pub mod ranks;
+pub mod slurm;
 
 use arcrun::checkpoint::{Name, find, read_state};
 use std::path::{Path, PathBuf};
@@ -115,6 +117,13 @@ impl Tiny {
     pub fn under_shell(&self, script: &str, args: &[&str]) -> Command {
         let mut command = self.any("sh");
         command.args(["-c", script, PROGRAM]).args(args);
+        command
+    }
+
+    /// The program started by another one, such as a launcher: its words come first.
+    pub fn under(&self, words: &[&str], args: &[&str]) -> Command {
+        let mut command = self.any(words[0]);
+        command.args(&words[1..]).arg(PROGRAM).args(args);
         command
     }
 

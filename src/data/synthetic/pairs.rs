@@ -16,7 +16,7 @@ pub fn check(recipe: &Recipe) -> Result<()> {
     let (people, images) = (recipe.unseen_identities, recipe.unseen_images_per_identity);
     if !recipe.pairs.is_multiple_of(2 * FOLDS) {
         let message = format!(
-            "pairs = {} of the drawn faces is not a multiple of {}",
+            "data.pairs = {} of the drawn faces is not a multiple of {}",
             recipe.pairs,
             2 * FOLDS
         );
@@ -27,7 +27,7 @@ pub fn check(recipe: &Recipe) -> Result<()> {
     let most = 2 * matched.min(mismatched);
     if recipe.pairs > most {
         let message = format!(
-            "pairs = {} of the drawn faces: {people} unseen identities of {images} images have only {most}",
+            "data.pairs = {} of the drawn faces: {people} unseen identities of {images} images have only {most}",
             recipe.pairs
         );
         return Err(Error::input(message)

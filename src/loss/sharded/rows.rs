@@ -4,7 +4,7 @@ use super::range;
 use crate::Result;
 use crate::distributed::Group;
 use std::ops::Range;
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 /// A parameter of which each rank has some rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +35,8 @@ impl ShardedRows {
 }
 
 /// The whole tensor on rank 0, from each rank's rows (of the parameter, or of an optimizer's state for
-/// it); None on the others, which hold no more than one other rank's rows meanwhile.
+/// it); None on the others, which hold no more than one other rank's rows meanwhile. It is on the CPU: what
+/// is divided over GPUs need not fit into one.
 ///
 /// # Shapes
 /// [count, ...] -> [whole, ...].
@@ -44,7 +45,8 @@ pub fn collect(group: &Group, own: &Tensor, rows: &ShardedRows) -> Result<Option
     let mut shape = own.size();
     shape[0] = rows.whole;
     let options = (own.kind(), own.device());
-    let whole = group.is_first().then(|| Tensor::zeros(shape.as_slice(), options));
+    let whole =
+        group.is_first().then(|| Tensor::zeros(shape.as_slice(), (own.kind(), Device::Cpu)));
     for rank in 0..group.size() {
         let Range { start, end } = rows.of_rank(rank, group.size());
         let mut part = if rank == group.rank() {
@@ -73,7 +75,7 @@ pub fn spread(
     for rank in 0..group.size() {
         let Range { start, end } = rows.of_rank(rank, group.size());
         let mut part = match whole.filter(|_| group.is_first()) {
-            Some(whole) => whole.narrow(0, start, end - start).copy(),
+            Some(whole) => whole.narrow(0, start, end - start).to_device(own.device()).copy(),
             None => {
                 shape[0] = end - start;
                 Tensor::zeros(shape.as_slice(), (own.kind(), own.device()))

@@ -52,13 +52,17 @@ function withOdd(line) {
   return { ...line, odd: odd.slice(0, 50), oddCount: odd.length };
 }
 
-/// The scores of the evaluations over epochs.
+/// Checkpoints that are averages of weights.
+const AVERAGED = /(^|-)ema$/;
+
+/// The scores of the evaluations over epochs. Those of averaged weights are a line of their own.
 function evaluationCharts(runs) {
   const single = runs.length === 1, out = [];
   const sets = [...new Set(runs.flatMap((run) => run.evaluations.map((row) => row.set)))];
-  const over = (run, set, metric) => {
+  const over = (run, set, metric, averaged = false) => {
     const at = new Map();
     for (const row of run.evaluations) {
+      if (AVERAGED.test(row.checkpoint) !== averaged) continue;
       // min-loss repeats an epoch that has its own row, or is between evaluations: both are true.
       if (row.set === set && row.metric === metric && finite(row.epoch)) at.set(row.epoch, row);
     }
@@ -75,7 +79,10 @@ function evaluationCharts(runs) {
       if (drawn.some((l) => l.x.length > 1)) out.push(chart({ title, unit, x: "epoch", lines: drawn.map(withOdd), wholeX: true, note, show: fixed }));
     };
     if (single) {
-      make(`${set}: accuracy`, "± std over folds", [{ name: "accuracy", colour: 0, ...over(runs[0], set, "accuracy") }], "Epoch 0 is the untrained network.");
+      make(`${set}: accuracy`, "± std over folds", [
+        { name: "accuracy", colour: 0, ...over(runs[0], set, "accuracy") },
+        { name: "of the averaged weights", colour: 1, dash: 1, ...over(runs[0], set, "accuracy", true) },
+      ], "Epoch 0 is the untrained network.");
       make(`${set}: other scores`, "fraction", metrics.filter((m) => m !== "accuracy").map((m, n) => ({ name: m, colour: n, dash: n % 3, ...over(runs[0], set, m) })));
     } else {
       for (const metric of metrics.filter((m) => METRIC_FIRST.includes(m) || m === "tar@far=1e-3")) {

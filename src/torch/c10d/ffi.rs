@@ -1,5 +1,6 @@
 //! `native/distributed.h`, declared in Rust.
 
+use super::Times;
 use crate::torch::ffi::Tensors;
 use std::ffi::{c_char, c_void};
 use torch_sys::C_tensor;
@@ -15,6 +16,7 @@ pub(super) struct GroupOptions {
     pub address: *const c_char,
     pub interface_name: *const c_char,
     pub timeout_ms: i64,
+    pub gloo: bool,
 }
 
 /// Handles may be null where the header says so.
@@ -52,6 +54,14 @@ unsafe extern "C" {
         options: GroupOptions,
         group: *mut *mut c_void,
     ) -> *mut c_char;
+    pub(super) fn arcrun_group_add_nccl(
+        group: *mut c_void,
+        object: *const c_char,
+        index: i32,
+    ) -> *mut c_char;
+    pub(super) fn arcrun_group_connect_gpus(group: *mut c_void) -> *mut c_char;
+    pub(super) fn arcrun_group_use_gpu(group: *mut c_void) -> *mut c_char;
+    pub(super) fn arcrun_group_close(group: *mut c_void, orderly: bool) -> *mut c_char;
     pub(super) fn arcrun_group_destroy(group: *mut c_void);
     pub(super) fn arcrun_store_set(
         group: *mut c_void,
@@ -98,6 +108,7 @@ unsafe extern "C" {
     ) -> *mut c_char;
     pub(super) fn arcrun_reducer_destroy(reducer: *mut c_void);
     pub(super) fn arcrun_reducer_prepare(reducer: *mut c_void, loss: *mut C_tensor) -> *mut c_char;
+    pub(super) fn arcrun_reducer_times(reducer: *mut c_void, times: *mut Times) -> *mut c_char;
     pub(super) fn arcrun_gather_rows(
         group: *mut c_void,
         rows: *mut C_tensor,

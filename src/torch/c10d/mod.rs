@@ -1,5 +1,5 @@
-//! libtorch's c10d: a store to meet at, Gloo between processes, the reducer of gradients, and the
-//! nodes of the graph that reach over all processes. `crate::distributed` is the face for the rest of
+//! libtorch's c10d: a store to meet at, Gloo between processes and NCCL between their GPUs, the reducer of
+//! gradients, and the nodes of the graph that reach over all processes. `crate::distributed` is the face for the rest of
 //! the program; errors here are libtorch's words.
 
 mod ffi;
@@ -10,6 +10,7 @@ pub use nodes::{Sharded, SyncBatchNorm, gather_rows, sharded_softmax, sum_over_r
 use crate::torch::ffi::{check, free, handles};
 use crate::{Error, Result};
 use std::ffi::{CString, c_char, c_void};
+use std::path::Path;
 use std::ptr::{null, null_mut};
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +39,9 @@ pub struct Options {
     pub interface: Option<String>,
     /// Of meeting, and of every collective.
     pub timeout: Duration,
+    /// Gloo connects the CPUs; without it tensors on the CPU go over the GPUs that [`Handle::add_gpu`]
+    /// adds.
+    pub gloo: bool,
 }
 
 /// What [`Handle::all_reduce`] makes of the ranks' values.
@@ -78,11 +82,44 @@ impl Handle {
             address: pointer(&address),
             interface_name: pointer(&interface),
             timeout_ms: milliseconds(options.timeout),
+            gloo: options.gloo,
         };
         let mut raw = null_mut();
         // SAFETY: all strings live until the call is over.
         unsafe { check(ffi::arcrun_group_create(raw_options, &mut raw))? };
         Ok(Handle { raw, size: options.size })
+    }
+
+    /// Makes GPU `index` this rank's, by the shared object at `object` (libarcrun_nccl.so). Reaches no
+    /// other rank.
+    ///
+    /// # Errors
+    /// An object that is not there or of another libtorch, no CUDA, no GPU.
+    pub fn add_gpu(&self, object: &Path, index: usize) -> Result<()> {
+        let object = CString::new(object.as_os_str().as_encoded_bytes())
+            .map_err(|_| Error::input(format!("{} holds a NUL", object.display())))?;
+        let index = i32::try_from(index).unwrap_or(i32::MAX);
+        // SAFETY: the group is live, the path until the call is over.
+        unsafe { check(ffi::arcrun_group_add_nccl(self.raw, object.as_ptr(), index)) }
+    }
+
+    /// Connects the GPUs, which all ranks have added.
+    pub fn connect_gpus(&self) -> Result<()> {
+        // SAFETY: the group is live.
+        unsafe { check(ffi::arcrun_group_connect_gpus(self.raw)) }
+    }
+
+    /// Makes the group's GPU, if it has one, the device of this thread.
+    pub fn use_gpu(&self) -> Result<()> {
+        // SAFETY: the group is live.
+        unsafe { check(ffi::arcrun_group_use_gpu(self.raw)) }
+    }
+
+    /// Ends what [`Handle::connect_gpus`] began: when all collectives are done or, not `orderly`, at
+    /// once. No collective may follow; without GPUs nothing is done.
+    pub fn close(&self, orderly: bool) -> Result<()> {
+        // SAFETY: the group is live.
+        unsafe { check(ffi::arcrun_group_close(self.raw, orderly)) }
     }
 
     pub fn store_set(&self, key: &str, value: &[u8]) -> Result<()> {
@@ -158,6 +195,26 @@ impl Drop for Handle {
     }
 }
 
+/// How long averaging takes, seconds: means over the backward passes that c10d timed (the first ten and
+/// every twentieth of the others); all 0 before the second pass.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Times {
+    /// The backward pass, until the last gradient is there.
+    pub backward: f64,
+    /// From the first bucket that is sent to the last that has arrived.
+    pub communication: f64,
+    /// The part of it before the last gradient of this rank was there.
+    pub overlap: f64,
+}
+
+impl Times {
+    /// The share of the communication that the backward pass hides; None where nothing was timed.
+    pub fn hidden(&self) -> Option<f64> {
+        (self.communication > 0.0).then(|| (self.overlap / self.communication).clamp(0.0, 1.0))
+    }
+}
+
 /// c10d's reducer: sums gradients in buckets while the backward pass goes on.
 #[derive(Debug)]
 pub struct Reducer {
@@ -188,6 +245,14 @@ impl Reducer {
     pub fn prepare(&mut self, loss: &Tensor) -> Result<()> {
         // SAFETY: both are live.
         unsafe { check(ffi::arcrun_reducer_prepare(self.raw, loss.as_ptr().cast_mut())) }
+    }
+
+    /// Measured so far.
+    pub fn times(&self) -> Result<Times> {
+        let mut times = Times::default();
+        // SAFETY: the handle is live, and the struct is the shim's.
+        unsafe { check(ffi::arcrun_reducer_times(self.raw, &mut times))? };
+        Ok(times)
     }
 }
 
