@@ -28,7 +28,7 @@ fn main() {
         "nccl.h",
         "rows.h",
     ];
-    for file in sources.iter().chain(&headers).chain(&["nccl.cpp"]) {
+    for file in sources.iter().chain(&headers).chain(&["nccl.cpp", "early.c", "signals.c"]) {
         println!("cargo::rerun-if-changed=native/{file}");
     }
     for name in [
@@ -84,6 +84,12 @@ fn main() {
         }
     }
     build.compile("arcrun_native");
+    cc::Build::new().pic(true).file("native/signals.c").compile("arcrun_signals");
+    if env::var("CARGO_CFG_TARGET_OS").is_ok_and(|system| system == "linux") {
+        for object in cc::Build::new().pic(true).file("native/early.c").compile_intermediates() {
+            println!("cargo::rustc-link-arg-bin=run={}", object.display());
+        }
+    }
     let object = nccl_object(shared, &lib);
     println!("cargo::rustc-env=ARCRUN_NCCL={}", object.unwrap_or_default().display());
 

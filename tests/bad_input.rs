@@ -133,6 +133,12 @@ fn a_wrong_type() {
 }
 
 #[test]
+fn a_value_in_a_list_is_shown_where_it_was_given() {
+    let refusal = ["`train.stop_signals[0]` cannot be \"SIGKILL\"", "--set train.stop_signals=["];
+    refused(&["--set", "train.stop_signals=[\"SIGKILL\"]"], &refusal);
+}
+
+#[test]
 fn a_value_out_of_range() {
     refused(&["--set", "head.dropout=1.5"], &["`head.dropout` is 1.5, must be at least 0 and"]);
     refused(&["--set", "train.epochs=0"], &["`train.epochs` is 0, must be at least 1"]);
@@ -432,7 +438,10 @@ fn no_space_left_for_the_log() {
     tiny.run(&["tiny.toml", "--run-dir", "run"])
         .exits(2)
         .says(&["log.txt: No space left on device", "help: free some space"]);
-    assert_eq!(status(&tiny.path("run")), "failed");
+    // Nothing was started, and what was there stays.
+    let left = std::fs::read_dir(tiny.path("run")).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["log.txt"]);
 }
 
 #[test]

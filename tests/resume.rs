@@ -332,6 +332,19 @@ fn a_run_goes_on_with_another_policy_for_what_is_not_finite() {
     assert_eq!((run_json(&run), &csv(&run.join("steps.csv"))), (info, &rows));
 }
 
+/// The bits need the same number of threads.
+#[test]
+fn another_number_of_threads_is_said() {
+    let tiny = Tiny::new();
+    let run = tiny.train("run", &["--set", "train.epochs=1"]);
+    let log = || std::fs::read_to_string(run.join("log.txt")).unwrap();
+    let again = ["--continue-train", "latest", "--epochs"];
+    tiny.train("run", &[&again[..], &["2"]].concat());
+    assert!(!log().contains("train.threads"), "{}", log());
+    tiny.train("run", &[&again[..], &["3", "--set", "train.threads=2"]].concat());
+    assert!(log().contains("train.threads: 2 now, 1 before: from here on the bits"), "{}", log());
+}
+
 /// The keys are the same, the people in the folder are not.
 #[test]
 fn another_label_map_is_refused() {
@@ -352,7 +365,11 @@ fn another_label_map_is_refused() {
     let again = ["tiny.toml", "--run-dir", "run", "--continue-train", "latest"];
     tiny.run(&[&again[..], &["--set", "train.epochs=4"]].concat())
         .exits(2)
-        .says(&["was trained on another label map: label ", "help: continue on the data set"]);
+        .says(&[
+            "checkpoint run/checkpoints/latest was trained on other identities: 1 that the data lacks (",
+            "1 that it does not know (\"somebody-else\")",
+            "help: continue on the data set",
+        ]);
     assert_eq!(steps(&run), 6);
 }
 

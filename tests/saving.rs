@@ -117,7 +117,7 @@ fn a_run_without_room_for_a_checkpoint_fails_at_its_end() {
             "no checkpoint of step 3: cannot write",
             "the weights of epoch 3 are not kept: cannot write",
             "the last state (epoch 3, step 24) is not saved",
-            "help: there is no checkpoint",
+            "help: there is no checkpoint; mend the cause and start again",
         ]);
         // Of seven failures the first and those at the ends of epochs; the last is one try more.
         assert_eq!(ended.stderr.matches("no checkpoint of step").count(), 4, "{}", ended.stderr);

@@ -190,6 +190,47 @@ fn signals_of_a_cluster_stop_with_a_checkpoint() {
     assert_eq!(Ended::wait(child).code, None);
 }
 
+/// Before the program could listen, while libtorch is loaded.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_signal_at_the_very_start_is_heard() {
+    let tiny = Tiny::new();
+    let early = |name: &str, args: &[&str]| {
+        let args = [&["tiny.toml", "--run-dir", "run", "--set", "train.epochs=9"], args].concat();
+        let child = tiny.spawn(&args);
+        wait_until("the signals to be held back", || {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+            let field = |name: &str| {
+                let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+                u64::from_str_radix(line.split_whitespace().last().unwrap(), 16).unwrap()
+            };
+            // Blocked, or caught by now: SIGUSR1 and SIGTERM.
+            (field("SigBlk") | field("SigCgt")) & (1 << 9 | 1 << 14) == (1 << 9 | 1 << 14)
+        });
+        signal(&child, name);
+        Ended::wait(child)
+    };
+    early("TERM", &[]).exits(75).says(&["stopped"]);
+    let run = tiny.train("run", &["--set", "train.epochs=1", "--continue-train", "auto"]);
+    let (info, latest) = (run_json(&run), find(&run, Name::Latest).unwrap());
+    let latest_of = ["--continue-train", "latest"];
+    for name in ["USR1", "TERM"] {
+        let said = early(name, &latest_of).exits(75);
+        said.says(&[
+            &format!("stopped by SIG{name} before the training went on"),
+            "continue with: ",
+        ]);
+        assert_eq!(
+            (run_json(&run), find(&run, Name::Latest).unwrap()),
+            (info.clone(), latest.clone())
+        );
+    }
+    // One that the experiment leaves alone does what it always does.
+    let deaf = ["--set", "train.stop_signals=[]"];
+    assert_eq!(early("USR1", &[&latest_of[..], &deaf].concat()).code, None);
+    tiny.train("run", &[&["--set", "train.epochs=9"][..], &latest_of].concat());
+}
+
 /// A learning rate that throws the weights beyond float32 within a few steps.
 const EXPLODES: [&str; 5] = [
     "optimizer.lr=1e30",

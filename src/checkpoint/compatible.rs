@@ -3,7 +3,7 @@
 use super::state::Labels;
 use super::tensors::Named;
 use crate::{Error, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Tensor name -> shape.
@@ -60,27 +60,36 @@ pub fn same_tensors(source: &Path, expected: &Shapes, loaded: &Shapes) -> Result
 /// Checks the identities of the checkpoint `source` against the data's.
 ///
 /// # Errors
-/// `Error::Input` naming the first difference.
+/// `Error::Input` naming those that only one of them has, else the first difference.
 pub fn same_labels(source: &Path, expected: &Labels, loaded: &Labels) -> Result<()> {
     if expected.fingerprint == loaded.fingerprint && expected.names == loaded.names {
         return Ok(());
     }
     let (ours, theirs) = (&expected.names, &loaded.names);
+    let only_in = |a: &[String], b: &[String]| -> Vec<String> {
+        let known: BTreeSet<&String> = b.iter().collect();
+        a.iter().filter(|name| !known.contains(name)).map(|name| format!("{name:?}")).collect()
+    };
+    let differences: Vec<String> = [
+        listed("that the data lacks", &only_in(theirs, ours)),
+        listed("that it does not know", &only_in(ours, theirs)),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     let first = ours.iter().zip(theirs).position(|(a, b)| a != b);
     let difference = match first {
+        _ if !differences.is_empty() => differences.join(", "),
         Some(label) => {
-            format!("label {label} is {:?}, the data's {:?}", theirs[label], ours[label])
-        }
-        None if ours.len() != theirs.len() => {
-            format!("it has {} identities, the data {}", theirs.len(), ours.len())
+            format!("its number {label} is {:?}, the data's {:?}", theirs[label], ours[label])
         }
         None => format!(
-            "its fingerprint is {}, the data's {}",
+            "their fingerprint is {}, the data's {}",
             loaded.fingerprint, expected.fingerprint
         ),
     };
     Err(Error::input(format!(
-        "checkpoint {} was trained on another label map: {difference}",
+        "checkpoint {} was trained on other identities: {difference}",
         source.display()
     ))
     .help("continue on the data set and split that it was trained on"))
@@ -121,8 +130,12 @@ mod tests {
         let ours = labels(&["ann", "bob"]);
         assert!(same_labels(Path::new("x"), &ours, &ours.clone()).is_ok());
         for (theirs, says) in [
-            (labels(&["ann", "eve"]), r#"label 1 is "eve", the data's "bob""#),
-            (labels(&["ann"]), "it has 1 identities, the data 2"),
+            (
+                labels(&["ann", "eve"]),
+                r#"x was trained on other identities: 1 that the data lacks ("eve"), 1 that it does not know ("bob")"#,
+            ),
+            (labels(&["ann"]), r#"identities: 1 that it does not know ("bob")"#),
+            (labels(&["bob", "ann"]), r#"its number 0 is "bob", the data's "ann""#),
         ] {
             let error = same_labels(Path::new("x"), &ours, &theirs).unwrap_err();
             assert!(error.to_string().contains(says), "{error}");

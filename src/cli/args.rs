@@ -110,6 +110,11 @@ impl TrainArgs {
         settings
     }
 
+    /// Whether other processes are to do the training.
+    pub fn is_many(&self) -> bool {
+        self.nproc.is_some_and(|count| count > 1)
+    }
+
     /// What the command that continues the run repeats; `ranks` of --nproc.
     pub fn again(&self, ranks: Option<usize>) -> Vec<String> {
         let option = |name: &str, value: &dyn Display| [name.to_string(), value.to_string()];

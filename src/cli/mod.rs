@@ -42,11 +42,13 @@ use crate::plan::Plan;
 use crate::profile;
 use crate::record::Verbosity;
 use crate::torch::device::gpus_beside;
+use crate::torch::signals;
 use crate::train::signals::StopFlag;
 use crate::train::{self, Continue};
 use crate::{Error, Result};
 use args::{BenchCommand, Cli, Command, DataCommand, PartsArgs, PlotCommand, Settings, TrainArgs};
 use std::io::Write;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -66,8 +68,17 @@ pub fn main() -> ExitCode {
             return ExitCode::from(error.exit_code() as u8);
         }
     };
+    // A training hears what has asked it to stop since the program began, and --nproc passes it on.
+    let stop = match cli.command.is_none() && !cli.train.is_many() {
+        true => StopFlag::listen_early().map(Some),
+        false => Ok(None),
+    };
+    if !cli.train.is_many() {
+        signals::unblock();
+    }
     // A panic is a bug; its message has been printed by the panic hook.
-    let result = std::panic::catch_unwind(|| dispatch(cli)).unwrap_or_else(|_| {
+    let run = || dispatch(cli, stop?.unwrap_or_default());
+    let result = std::panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
         Err(Error::failed("arcrun panicked: this is a bug in arcrun, not in your input"))
     });
     let finished = distributed::finish(result.is_ok());
@@ -97,7 +108,8 @@ fn print_error(error: &Error) {
     }
 }
 
-fn dispatch(cli: Cli) -> Result<()> {
+/// `stop` is a training's.
+fn dispatch(cli: Cli, stop: StopFlag) -> Result<()> {
     let verbosity = match (cli.quiet, cli.verbose) {
         (true, _) => Verbosity::Quiet,
         (_, true) => Verbosity::Verbose,
@@ -107,7 +119,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         one_process(if matches!(command, Command::Eval(_)) { "eval" } else { "sweep" })?;
     }
     match cli.command {
-        None => train(&cli.train, verbosity),
+        None => train(&cli.train, verbosity, &stop),
         Some(Command::Check { files, settings }) => check::check(&files, &settings),
         Some(Command::Parts(options)) => list_or_plot(&options, verbosity),
         Some(Command::Explain { key, file, settings }) => {
@@ -183,7 +195,7 @@ pub(crate) fn request(file: &Path, settings: &Settings) -> Request {
 
 /// Plans every experiment before the first one starts, then runs them one after the other. A
 /// failed one does not keep the next from running.
-fn train(args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
+fn train(args: &TrainArgs, verbosity: Verbosity, stop: &StopFlag) -> Result<()> {
     let files = args::experiment_files(&args.experiments)?;
     if files.len() > 1 && args.run_dir.is_some() {
         return Err(Error::input("--run-dir names one folder, but there are several experiments"));
@@ -207,8 +219,7 @@ fn train(args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
     if args.dry_run {
         return plans.iter().try_for_each(|plan| say(&check::dry_run(plan)?));
     }
-    let stop = StopFlag::listen()?;
-    let launch = join(&mut plans, &stop)?;
+    let launch = join(&mut plans, stop)?;
     // Whoever starts a job again means it to go on.
     let again = launch.as_ref().is_some_and(|launch| launch.restarts > 0).then_some(Continue::Auto);
     let (time_limit, doubt) = train::TimeLimit::resolve(args.time_limit.as_deref())?;
@@ -233,7 +244,7 @@ fn train(args: &TrainArgs, verbosity: Verbosity) -> Result<()> {
     let mut failures = Vec::new();
     let count = plans.len();
     for plan in plans {
-        match train::run(&plan, &options, &stop) {
+        match train::run(&plan, &options, stop) {
             Ok(_) => {}
             Err(error @ Error::Stopped { .. }) => return Err(error),
             Err(error) if count == 1 => return Err(error),

@@ -184,8 +184,8 @@ fn record_stated(
         replaced: false,
     };
     entries.insert(path.into(), entry);
-    for (name, value) in value.as_dict().into_iter().flatten() {
-        record_stated(entries, &join(path, name), value, setting);
+    for (path, value) in inside(path, value) {
+        record_stated(entries, &path, value, setting);
     }
 }
 
@@ -218,8 +218,22 @@ fn record(
         replaced: false,
     };
     entries.insert(path.into(), entry);
-    for (name, value) in value.as_dict().into_iter().flatten() {
-        record(entries, &join(path, name), value, setting, layer);
+    for (path, value) in inside(path, value) {
+        record(entries, &path, value, setting, layer);
+    }
+}
+
+/// The values in a table or list, by their full keys.
+fn inside<'a>(path: &str, value: &'a Value) -> Vec<(String, &'a Value)> {
+    match value {
+        Value::Dict(_, dict) => {
+            dict.iter().map(|(name, value)| (join(path, name), value)).collect()
+        }
+        Value::Array(_, array) => {
+            let elements = array.iter().enumerate();
+            elements.map(|(index, value)| (format!("{path}[{index}]"), value)).collect()
+        }
+        _ => Vec::new(),
     }
 }
 

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 /// How long the others may go on when one rank has failed: for a checkpoint, and their own words.
 const GRACE: Duration = Duration::from_secs(30);
+/// How long after its start a rank may be unable to hold back a signal, which would end it.
+const LOADING: Duration = Duration::from_millis(500);
 /// The variable that tells a rank the process id of who started it.
 pub const STARTER: &str = "ARCRUN_RANK_OF";
 /// Waiting for them that takes longer is told of.
@@ -67,6 +69,8 @@ fn run(count: usize, program: &OsStr, arguments: &[OsString], grace: Duration) -
     let failed = |error| Error::failed(format!("cannot start {}: {error}", program.display()));
     // Before the first start, so that none is missed.
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1, SIGUSR2]).map_err(failed)?;
+    // None of the ranks begins with signals that are held back for ever.
+    crate::torch::signals::unblock();
     let port = free_port()?.to_string();
     let mut ranks = Ranks { all: Vec::new() };
     for rank in 0..count {
@@ -83,9 +87,12 @@ fn run(count: usize, program: &OsStr, arguments: &[OsString], grace: Duration) -
         ranks.all.push(Rank { child, lines, status: None });
     }
     let (mut first, mut waits): (Option<(ExitStatus, Instant)>, bool) = (None, false);
+    let begun = Instant::now();
     loop {
-        for signal in signals.pending() {
-            ranks.signal(Signal::from_named_raw(signal));
+        if begun.elapsed() > LOADING {
+            for signal in signals.pending() {
+                ranks.signal(Signal::from_named_raw(signal));
+            }
         }
         for (number, rank) in ranks.all.iter_mut().enumerate() {
             let Some(status) = rank.poll() else { continue };

@@ -142,8 +142,12 @@ impl RunInfo {
     pub fn read(run: &Path) -> Result<RunInfo> {
         let path = run.join(FILE);
         let content = std::fs::read(&path).map_err(|e| Error::io("read", &path, e).into_input())?;
-        serde_json::from_slice(&content)
-            .map_err(|e| Error::input(format!("{} is damaged: {e}", path.display())))
+        serde_json::from_slice(&content).map_err(|e| {
+            Error::input(format!("{} is damaged: {e}", path.display())).help(format!(
+                "bring it back from a copy; to train on, fork the run: --continue-train {}",
+                run.join("checkpoints/latest").display()
+            ))
+        })
     }
 
     /// Marks a run that goes on in place: this command, this machine, running again.
@@ -289,5 +293,7 @@ mod tests {
         std::fs::write(folder.path().join("run.json"), "{\"status\"").unwrap();
         let error = RunInfo::read(folder.path()).unwrap_err();
         assert!(error.to_string().contains("run.json is damaged"), "{error}");
+        let Error::Input { help: Some(help), .. } = error else { panic!("no help: {error}") };
+        assert!(help.contains("--continue-train") && help.contains("checkpoints/latest"), "{help}");
     }
 }

@@ -70,6 +70,7 @@ pub(super) struct Segment {
 unsafe extern "C" {
     fn arcrun_free(message: *mut c_char);
     pub(super) fn arcrun_keep_memory();
+    pub(super) fn arcrun_unblock_signals();
     pub(super) fn arcrun_autocast_enter(
         device: i32,
         wanted: AutocastState,

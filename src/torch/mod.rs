@@ -19,6 +19,7 @@ pub mod nonfinite;
 pub mod precision;
 pub mod rows;
 pub mod scaler;
+pub mod signals;
 pub mod threads;
 pub mod vector;
 

@@ -153,14 +153,16 @@ impl Saving {
     fn check(&self, progress: &Progress) -> Result<()> {
         if let Some(Failure { reason, .. }) = &self.failure {
             let Progress { epoch, step, .. } = progress;
-            let stands = match self.newest {
-                Some((epoch, step)) => format!("latest is that of epoch {epoch}, step {step}"),
-                None => "there is no checkpoint".to_string(),
+            let help = match self.newest {
+                Some((epoch, step)) => format!(
+                    "latest is that of epoch {epoch}, step {step}; mend the cause and continue the run \
+                     from there"
+                ),
+                None => "there is no checkpoint; mend the cause and start again".to_string(),
             };
             let message =
                 format!("the last state (epoch {epoch}, step {step}) is not saved: {reason}");
-            return Err(Error::failed(message)
-                .help(format!("{stands}; mend the cause and continue the run from there")));
+            return Err(Error::failed(message).help(help));
         }
         if !self.lost.is_empty() {
             let list: Vec<String> = self.lost.iter().map(ToString::to_string).collect();

@@ -28,7 +28,7 @@ use crate::record::{
     Columns, Console, CrashNote, CsvSink, EMA_LOSS, Event, LogFile, Plots, Recorder, RunDir,
     RunInfo, Status, TensorBoard, Verbosity, crash_note, csv_file, embeddings,
 };
-use crate::torch::device;
+use crate::torch::{device, threads};
 use crate::wandb::{self, Settings, Timing, WandbSink};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -76,6 +76,13 @@ pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
         println!("{} is finished: nothing to continue", run.display());
         return Ok(run.clone());
     }
+    if let (Start::InPlace { run, .. }, true, false) = (&start, stop.is_set(), ranks.are_several())
+    {
+        // Nothing is to be saved that is not there.
+        let again = again::command(&plan.file, run.path(), &options.again);
+        let message = format!("stopped by {} before the training went on", stop.by());
+        return Err(Error::stopped(message).help(format!("continue with: {again}")));
+    }
     ranks.tell_snapshot(start.snapshot())?;
     let ready = || {
         let named = options.profile.as_ref().and_then(|profile| profile.file.as_deref());
@@ -90,7 +97,7 @@ pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
     let (trace, wandb) = ranks.together(ready())?;
     let (prepared, labels) = prepare_all(plan, options.verbosity, stop, &ranks)?;
     let open = || {
-        fits(plan, &labels, start.snapshot())?;
+        fits(plan, &labels, &start)?;
         Session::open(Opening { plan, options, prepared: &prepared, stop, wandb, trace }, start)
     };
     let session = ranks.together(open())?;
@@ -99,9 +106,10 @@ pub fn run(plan: &Plan, options: &Options, stop: &StopFlag) -> Result<PathBuf> {
 }
 
 /// Whether checkpoint, labels and what is said of parts of the model fit each other.
-fn fits(plan: &Plan, labels: &Labels, snapshot: Option<&Snapshot>) -> Result<()> {
+fn fits(plan: &Plan, labels: &Labels, start: &Start) -> Result<()> {
+    let snapshot = start.snapshot();
     if let Some(Snapshot { state, .. }) = snapshot {
-        checkpoint::same_labels(&plan.file, labels, &state.labels)?;
+        checkpoint::same_labels(&start.checkpoint(), labels, &state.labels)?;
     }
     let (_, frozen) = plan.experiment.backbone.common();
     let Experiment { groups, finetune, .. } = &plan.experiment;
@@ -186,6 +194,7 @@ impl Session {
         let Opening { plan, options, prepared, .. } = opening;
         let source = plan.file.parent().map(PathBuf::from).unwrap_or_default();
         let mut warnings = Vec::new();
+        let mut notices = prepared.notes.clone();
         let mut eval_rows = 0;
         let mut before = None;
         let (run, info, snapshot, parent) = match start {
@@ -203,6 +212,7 @@ impl Session {
                 scores_csv::remove(path, scored.get(eval_rows as usize..).unwrap_or_default())?;
                 embeddings::cut(path, Some(state.epoch))?;
                 before = Some(info.clone());
+                notices.extend(other_threads(plan, state.threads));
                 (run, info.continued(&source), Some(snapshot), None)
             }
             Start::Over { run } => {
@@ -248,7 +258,7 @@ impl Session {
                 several => format!("{several} processes of {device}"),
             },
             processes,
-            threads: tch::get_num_threads() as usize,
+            threads: threads::get(),
             seed: plan.experiment.seed,
             ..info
         };
@@ -262,7 +272,7 @@ impl Session {
         info.versions.insert("libtorch".to_string(), crate::torch::version());
         let path = run.path().to_path_buf();
         let steps_before = snapshot.as_ref().map_or(0, |snapshot| snapshot.state.step);
-        let result = Self::open_files(opening, &path, &info, &warnings, steps_before);
+        let result = Self::open_files(opening, &path, &info, [&warnings, &notices], steps_before);
         let (recorder, store) = match result {
             Ok((recorder, store)) => (recorder, Some(store)),
             Err(error) => {
@@ -277,7 +287,7 @@ impl Session {
         opening: Opening<'_>,
         path: &Path,
         info: &RunInfo,
-        warnings: &[String],
+        [warnings, notices]: [&[String]; 2],
         steps_before: u64,
     ) -> Result<(Recorder, Store)> {
         let Opening { plan, options, prepared, stop, wandb, trace } = opening;
@@ -346,7 +356,7 @@ impl Session {
         for text in warnings {
             recorder.warning(text)?;
         }
-        for text in &prepared.notes {
+        for text in notices {
             recorder.notice(text)?;
         }
         let store = Store::open(path, policy(plan))?;
@@ -429,6 +439,18 @@ impl Session {
         profiled.and(told).and(written).and(closed)?;
         Ok(path)
     }
+}
+
+/// What to say where a continued run is not bit-equal to one that was never stopped.
+fn other_threads(plan: &Plan, before: usize) -> Option<String> {
+    let now = threads::get();
+    let promised = plan.experiment.train.deterministic && plan.device == Device::Cpu;
+    (promised && now != before).then(|| {
+        format!(
+            "train.threads: {now} now, {before} before: from here on the bits are not those of a run \
+             that was never stopped"
+        )
+    })
 }
 
 /// The checkpoint to use afterwards: of least loss, else the last.

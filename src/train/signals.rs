@@ -1,7 +1,7 @@
 //! SIGINT, SIGTERM and those that `train.stop_signals` names: the first asks training to stop after
 //! the current step with a checkpoint; a second SIGINT stops the program at once.
 
-use crate::config::tables::StopSignal;
+use crate::config::tables::{StopSignal, Train};
 use crate::{Error, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -32,8 +32,17 @@ pub struct StopFlag {
     by: Arc<OnceLock<&'static str>>,
     /// The signal that arrived last; 0 where none did.
     signal: Arc<AtomicUsize>,
-    /// Signals beside SIGINT and SIGTERM that are listened to.
-    more: Arc<Mutex<Vec<i32>>>,
+    /// Signals beside SIGINT and SIGTERM.
+    more: Arc<Mutex<Vec<Heard>>>,
+}
+
+/// A signal that asks for a stop where the experiment says so.
+#[derive(Debug)]
+struct Heard {
+    number: i32,
+    arrived: Arc<AtomicBool>,
+    /// It does what it would do if nobody listened.
+    by_default: Arc<AtomicBool>,
 }
 
 fn number(signal: StopSignal) -> i32 {
@@ -62,18 +71,40 @@ impl StopFlag {
         Ok(flag)
     }
 
-    /// Listens to these signals too.
+    /// Listens as a training does before it knows which signals its experiment names: to the default ones.
+    pub fn listen_early() -> Result<Self> {
+        let flag = StopFlag::listen()?;
+        flag.listen_to(&Train::default().stop_signals)?;
+        Ok(flag)
+    }
+
+    /// Listens to these signals too, and to no others. One of the others that has arrived does now what it
+    /// would have done if nobody had listened.
     pub fn listen_to(&self, signals: &[StopSignal]) -> Result<()> {
+        let wanted: Vec<i32> = signals.iter().map(|signal| number(*signal)).collect();
         let mut more = self.more.lock().unwrap_or_else(PoisonError::into_inner);
-        for signal in signals.iter().map(|signal| number(*signal)) {
-            if more.contains(&signal) {
+        for heard in more.iter() {
+            let by_default = !wanted.contains(&heard.number);
+            heard.by_default.store(by_default, Ordering::Relaxed);
+            if by_default && heard.arrived.load(Ordering::Relaxed) {
+                signal_hook::low_level::emulate_default_handler(heard.number).map_err(deaf)?;
+            }
+        }
+        for signal in wanted {
+            if more.iter().any(|heard| heard.number == signal) {
                 continue;
             }
-            let arrived = self.signal.clone();
-            signal_hook::flag::register_usize(signal, arrived, signal as usize)
+            let heard =
+                Heard { number: signal, arrived: Arc::default(), by_default: Arc::default() };
+            let (arrived, by_default) = (heard.arrived.clone(), heard.by_default.clone());
+            let last = self.signal.clone();
+            // Order matters: what ends the program comes first.
+            signal_hook::flag::register_conditional_default(signal, by_default)
+                .and_then(|_| signal_hook::flag::register_usize(signal, last, signal as usize))
+                .and_then(|_| signal_hook::flag::register(signal, arrived))
                 .and_then(|_| signal_hook::flag::register(signal, self.asked.clone()))
                 .map_err(deaf)?;
-            more.push(signal);
+            more.push(heard);
         }
         Ok(())
     }

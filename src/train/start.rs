@@ -75,6 +75,15 @@ impl Start {
         }
     }
 
+    /// Where the snapshot was read.
+    pub fn checkpoint(&self) -> PathBuf {
+        match self {
+            Start::InPlace { run, .. } => run.path().join("checkpoints").join("latest"),
+            Start::Fork { parent, .. } => parent.checkpoint.clone(),
+            Start::Fresh | Start::Over { .. } | Start::Finished { .. } => PathBuf::new(),
+        }
+    }
+
     /// # Errors
     /// Nothing to continue, a checkpoint that is damaged or belongs to another experiment.
     pub fn resolve(plan: &Plan, wanted: Option<&Continue>, run_dir: Option<&Path>) -> Result<Self> {
