@@ -330,7 +330,7 @@ fn a_loss_that_is_not_finite() {
     assert_eq!(status(&run), "diverged");
     let note = std::fs::read_to_string(run.join("crash.txt")).unwrap();
     for part in
-        ["epoch: 1\n", "step: 1\n", "last good checkpoint: none", "the loss `arcface` is NaN"]
+        ["epoch: 1\n", "steps done: 1\n", "last good checkpoint: none", "the loss `arcface` is NaN"]
     {
         assert!(note.contains(part), "{part:?} in {note}");
     }
@@ -349,7 +349,7 @@ fn a_divergence_in_the_last_step() {
         "--set",
         "sampler.images_per_identity=2",
     ];
-    let says = "the norm of the weights is inf after step 1 (epoch 1)";
+    let says = "the norm of the weights is inf after step 1 (epoch 1, learning rate ";
     for settings in [&[][..], &pairs] {
         let tiny = Tiny::new();
         let args = [&last[..], &["--set", "lr=1e30"], settings].concat();
@@ -412,7 +412,7 @@ fn no_space_left_for_a_checkpoint() {
     assert_eq!(status(&run), "failed");
     assert!(run_json(&run)["note"].as_str().unwrap().contains("File too large"));
     let note = std::fs::read_to_string(run.join("crash.txt")).unwrap();
-    assert!(note.contains("step: 16") && note.contains("File too large"), "{note}");
+    assert!(note.contains("steps done: 16") && note.contains("File too large"), "{note}");
     assert!(checkpoint_bytes(&run) == before, "latest has changed");
     assert!(read(&find(&run, Name::Latest).unwrap()).is_ok());
     let saved = run.join("checkpoints/.saved").read_dir().unwrap();
