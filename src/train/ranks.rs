@@ -1,7 +1,7 @@
 //! What the processes of a run agree on: rank 0 decides and writes, the others follow.
 
 use super::divided::Divided;
-use super::start::{flat, is_place as is_source};
+use super::same::{flat, is_place as is_source};
 use super::step::{Scalars, Window};
 use crate::checkpoint::{self, Named, Snapshot, State};
 use crate::data::{Shard, Splits};
