@@ -5,6 +5,7 @@ use crate::config::tables::Amp;
 use crate::config::{Diagnostic, Diagnostics, Experiment, Loaded, Provenance};
 use crate::data::sampler;
 use crate::head::Projection;
+use crate::optimizer::OptimizerConfig;
 use crate::torch::{autocast, device, precision};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -25,6 +26,27 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// # Errors
+    /// What can't be divided over so many ranks: fewer classes than ranks, or an optimizer that takes norms
+    /// of whole tensors where each rank has a part of one.
+    pub fn fits_ranks(&self, classes: usize, ranks: usize) -> Result<()> {
+        let Experiment { loss, optimizer, .. } = &self.experiment;
+        loss.fits(classes, ranks)?;
+        let kind = optimizer.kind();
+        if ranks > 1
+            && loss.shards()
+            && matches!(optimizer, OptimizerConfig::Lamb(_) | OptimizerConfig::Lars(_))
+        {
+            let message = format!(
+                "\"{kind}\" scales each tensor's step by its norm, and with loss.shard a rank has a part of \
+                 the class weights alone"
+            );
+            let help = "take another optimizer, such as sgd or adamw, or leave loss.shard out";
+            return Err(self.error("optimizer.kind", message, help));
+        }
+        Ok(())
+    }
+
     /// # Errors
     /// All conflicts between keys at once, then what the device can't do.
     pub fn new(loaded: Loaded) -> Result<Self> {

@@ -274,6 +274,23 @@ fn more_ranks_than_classes_to_divide_are_refused_by_all() {
     assert!(!tiny.path("run").exists());
 }
 
+/// Norms of whole tensors are not those of a rank's part.
+#[test]
+fn optimizers_that_take_norms_of_tensors_refuse_divided_classes() {
+    let tiny = Tiny::new();
+    if !can_join(&tiny) {
+        return;
+    }
+    for kind in ["lamb", "lars"] {
+        let set = format!("optimizer.kind={kind}");
+        let args = ["tiny.toml", "--run-dir", "run", "--set", &set, "--set", "loss.shard=true"];
+        let args = [&args, &SAME[..], &["--set", "optimizer.weight_decay=0.01"]].concat();
+        let refused = tiny.run(&[&args[..], &["--nproc", "2"]].concat()).exits(2);
+        refused.says(&["optimizer.kind", "loss.shard"]);
+        assert!(!tiny.path("run").exists());
+    }
+}
+
 #[test]
 fn half_an_environment_is_an_error() {
     let tiny = Tiny::new();

@@ -143,7 +143,7 @@ fn tell(args: &BenchStepArgs, plan: &Plan, measured: Measured) -> Result<()> {
 
 fn build(plan: Plan, classes: usize) -> Result<Bench> {
     let ranks = Ranks::of_process();
-    plan.experiment.loss.fits(classes, ranks.size())?;
+    plan.fits_ranks(classes, ranks.size())?;
     let mut model = Model::build(&plan.experiment, classes, plan.device);
     let optimizer = plan.experiment.optimizer.build(model.grouped(&plan)?);
     let divided = model.divided();

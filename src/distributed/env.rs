@@ -90,6 +90,16 @@ fn number<T: std::str::FromStr>(name: &str, value: &str) -> Result<T> {
     })
 }
 
+/// A port that others can be told of.
+fn port_of(value: &str) -> Result<u16> {
+    let port = number("MASTER_PORT", value)?;
+    if port > 0 {
+        return Ok(port);
+    }
+    Err(Error::input("MASTER_PORT is 0, which is a port that nobody knows")
+        .help("set it to a free port of MASTER_ADDR, the same on all ranks"))
+}
+
 /// `rank` below `size`, or an error that names both variables.
 fn below(name: &str, rank: usize, whole: &str, size: usize) -> Result<()> {
     if rank < size {
@@ -133,7 +143,7 @@ fn torchrun(lookup: Lookup<'_>) -> Result<Option<Launch>> {
         size,
         local_size,
         master: required("MASTER_ADDR")?.trim().to_string(),
-        port: number("MASTER_PORT", &required("MASTER_PORT")?)?,
+        port: port_of(&required("MASTER_PORT")?)?,
         restarts: optional("TORCHELASTIC_RESTART_COUNT")?.unwrap_or(0),
         run: lookup("TORCHELASTIC_RUN_ID").unwrap_or_default(),
         // As PyTorch reads it.
@@ -143,26 +153,31 @@ fn torchrun(lookup: Lookup<'_>) -> Result<Option<Launch>> {
 
 fn slurm(lookup: Lookup<'_>) -> Result<Option<Launch>> {
     // In a batch script outside of srun there is one process, whatever the allocation.
-    let (Some(step), Some(size)) = (lookup("SLURM_STEP_ID"), lookup("SLURM_NTASKS")) else {
-        return Ok(None);
+    let Some(step) = lookup("SLURM_STEP_ID") else { return Ok(None) };
+    // The step's own: an interactive shell is one task of a job of several.
+    let names = ["SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"];
+    let Some((name, size)) = names.iter().find_map(|name| Some((*name, lookup(name)?))) else {
+        return match lookup("SLURM_PROCID").is_some_and(|rank| rank.trim() != "0") {
+            true => Err(missing("SLURM_NTASKS", "SLURM_PROCID")),
+            false => Ok(None),
+        };
     };
-    let (step, size): (u64, usize) =
-        (number("SLURM_STEP_ID", &step)?, number("SLURM_NTASKS", &size)?);
+    let (step, size): (u64, usize) = (number("SLURM_STEP_ID", &step)?, number(name, &size)?);
     if size <= 1 {
         return Ok(None);
     }
     let required = |name: &str| lookup(name).ok_or_else(|| missing(name, "SLURM_STEP_ID"));
     let rank = number("SLURM_PROCID", &required("SLURM_PROCID")?)?;
     let local_rank = number("SLURM_LOCALID", &required("SLURM_LOCALID")?)?;
-    below("SLURM_PROCID", rank, "SLURM_NTASKS", size)?;
-    below("SLURM_LOCALID", local_rank, "SLURM_NTASKS", size)?;
+    below("SLURM_PROCID", rank, name, size)?;
+    below("SLURM_LOCALID", local_rank, name, size)?;
     let job: u64 = number("SLURM_JOB_ID", &required("SLURM_JOB_ID")?)?;
     let master = match lookup("MASTER_ADDR") {
         Some(given) => given.trim().to_string(),
         None => master(lookup)?,
     };
     let port = match lookup("MASTER_PORT") {
-        Some(given) => number("MASTER_PORT", &given)?,
+        Some(given) => port_of(&given)?,
         None => port(job, step),
     };
     let restarts = lookup("SLURM_RESTART_COUNT");

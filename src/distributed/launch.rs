@@ -21,6 +21,8 @@ const LOADING: Duration = Duration::from_millis(500);
 pub const STARTER: &str = "ARCRUN_RANK_OF";
 /// Waiting for them that takes longer is told of.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// The exit code of a stop that was asked for.
+const STOPPED: u8 = 75;
 const POLL: Duration = Duration::from_millis(20);
 
 /// `arguments` without `--nproc N` or `--nproc=N`, up to a `--`.
@@ -87,18 +89,32 @@ fn run(count: usize, program: &OsStr, arguments: &[OsString], grace: Duration) -
         ranks.all.push(Rank { child, lines, status: None });
     }
     let (mut first, mut waits): (Option<(ExitStatus, Instant)>, bool) = (None, false);
+    // What was passed on, and whether all that is left was ended.
+    let (mut asked, mut killed) = (Vec::new(), false);
     let begun = Instant::now();
     loop {
         if begun.elapsed() > LOADING {
             for signal in signals.pending() {
                 ranks.signal(Signal::from_named_raw(signal));
+                if signal == SIGINT && asked.contains(&SIGINT) {
+                    // Whoever presses Ctrl-C twice does not wait for what hangs.
+                    killed = true;
+                    ranks.signal(Some(Signal::KILL));
+                }
+                asked.push(signal);
             }
         }
         for (number, rank) in ranks.all.iter_mut().enumerate() {
             let Some(status) = rank.poll() else { continue };
-            if let Some(signal) = status.signal() {
+            match status.signal() {
+                Some(_) if killed => crate::tell!("rank {number} of {count} did not end: killed"),
+                // A stop that came before the rank listened.
+                Some(signal) if asked.contains(&signal) => {}
                 // It could not say so itself.
-                crate::tell!("rank {number} of {count} was ended by {}", name_of(signal));
+                Some(signal) => {
+                    crate::tell!("rank {number} of {count} was ended by {}", name_of(signal));
+                }
+                None => {}
             }
             if !status.success() && first.is_none() {
                 first = Some((status, Instant::now()));
@@ -112,6 +128,7 @@ fn run(count: usize, program: &OsStr, arguments: &[OsString], grace: Duration) -
             crate::tell!("waiting for the other ranks to end, {} s at most", grace.as_secs());
         }
         if first.is_some_and(|(_, since)| since.elapsed() > grace) {
+            killed = true;
             ranks.signal(Some(Signal::KILL));
         }
         std::thread::sleep(POLL);
@@ -121,7 +138,10 @@ fn run(count: usize, program: &OsStr, arguments: &[OsString], grace: Duration) -
             let _ = lines.join();
         }
     }
-    Ok(first.map_or(0, |(status, _)| exit_code(status)))
+    Ok(first.map_or(0, |(status, _)| match status.signal() {
+        Some(signal) if asked.contains(&signal) => STOPPED,
+        _ => exit_code(status),
+    }))
 }
 
 /// What torchrun sets for each of its processes.

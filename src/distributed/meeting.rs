@@ -67,7 +67,11 @@ pub fn meet(
             );
         }
         if begun.elapsed() > timeout + SPARE {
-            return Err(missed(launch, timeout, "who listens there says nothing"));
+            return Err(missed(
+                launch,
+                timeout,
+                "not all ranks came (each must have the same WORLD_SIZE), or who listens there says nothing",
+            ));
         }
     }
 }

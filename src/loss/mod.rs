@@ -201,6 +201,11 @@ impl LossConfig {
         self.part().validate()
     }
 
+    /// Whether the class weights are divided over the ranks.
+    pub fn shards(&self) -> bool {
+        self.part().shards()
+    }
+
     /// # Errors
     /// Fewer classes than ranks to divide them over.
     pub fn fits(&self, classes: usize, ranks: usize) -> Result<()> {

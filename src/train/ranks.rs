@@ -271,9 +271,14 @@ impl Ranks {
     }
 }
 
-/// Where data and results lie, which may differ from machine to machine.
+/// Where data and results lie, and how many threads there are for them, which may differ from machine to
+/// machine.
 fn is_place(key: &str) -> bool {
-    key.starts_with("paths.") || key == "data.root" || is_source(key)
+    key.starts_with("paths.")
+        || key.starts_with("loader.")
+        || key == "train.threads"
+        || key == "data.root"
+        || is_source(key)
 }
 
 /// An error as another rank hears of it.

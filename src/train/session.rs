@@ -133,7 +133,7 @@ fn prepare_all(
         watch::without_validation(plan)?;
     }
     let labels = labels(&prepared.splits.train);
-    plan.experiment.loss.fits(labels.names.len(), ranks.size())?;
+    plan.fits_ranks(labels.names.len(), ranks.size())?;
     Ok((prepared, labels))
 }
 

@@ -127,3 +127,19 @@ fn two_launchers_are_held_against_each_other() {
     let alone = [by_hand[0], ("RANK", "0"), ("WORLD_SIZE", "1")];
     refused(&both, &alone, &["WORLD_SIZE", "SLURM_NTASKS"]);
 }
+
+#[test]
+fn a_port_that_nobody_knows_is_refused() {
+    refused(&TORCHRUN, &[("MASTER_PORT", "0")], &["MASTER_PORT is 0"]);
+    refused(&SLURM, &[("MASTER_PORT", "0")], &["MASTER_PORT is 0"]);
+}
+
+#[test]
+fn an_interactive_shell_of_slurm_is_one_process() {
+    // `salloc`: a step of one task in a job of several.
+    let shell = [("SLURM_STEP_NUM_TASKS", "1"), ("SLURM_PROCID", "0"), ("SLURM_LOCALID", "0")];
+    assert!(read(&SLURM, &shell).unwrap().is_none());
+    let step = [("SLURM_STEP_NUM_TASKS", "4"), ("SLURM_NTASKS", "8")];
+    assert_eq!(read(&SLURM, &step).unwrap().unwrap().size, 4);
+    refused(&SLURM, &[("SLURM_NTASKS", "")], &["SLURM_NTASKS is not"]);
+}
