@@ -37,6 +37,7 @@ pub mod record;
 pub mod report;
 pub mod retrieval;
 pub mod scheduler;
+mod shell;
 pub mod submit;
 pub mod sweep;
 pub mod text;

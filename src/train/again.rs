@@ -1,25 +1,17 @@
 //! The command that continues a run, as the shell takes it.
 
+use crate::shell::word;
 use std::path::Path;
 
 /// `run EXPERIMENT --run-dir RUN --continue-train latest` and then `arguments`.
 pub(super) fn command(experiment: &Path, run: &Path, arguments: &[String]) -> String {
-    let [experiment, run] = [experiment, run].map(|path| quoted(&path.to_string_lossy()));
+    let [experiment, run] = [experiment, run].map(|path| word(&path.to_string_lossy()));
     let mut command = format!("run {experiment} --run-dir {run} --continue-train latest");
     for argument in arguments {
         command.push(' ');
-        command.push_str(&quoted(argument));
+        command.push_str(&word(argument));
     }
     command
-}
-
-/// One word of a shell's.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "=._-/+,:".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_string(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
 }
 
 #[cfg(test)]

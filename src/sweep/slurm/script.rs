@@ -1,6 +1,7 @@
 //! The job script of an array: what Slurm is asked for, and the one command of a task.
 
 use super::Slurm;
+use crate::shell::word;
 use crate::{Error, Result};
 use std::fmt::Write;
 use std::path::Path;
@@ -102,7 +103,7 @@ impl Script<'_> {
                  export CUDA_VISIBLE_DEVICES=\"${CUDA_VISIBLE_DEVICES:-$SLURM_JOB_GPUS}\"\nfi\n",
             );
         }
-        let (program, folder) = (shell(program), shell(folder));
+        let (program, folder) = (word(program), word(folder));
         let _ = writeln!(text, "exec {program} sweep task {folder} --offset {}", self.first);
         Ok(text)
     }
@@ -138,15 +139,6 @@ fn plain(path: &Path) -> Result<&str> {
 /// A value of an `#SBATCH` line, in which Slurm knows quotes and backslashes.
 fn quoted(value: &str) -> String {
     format!("\"{}\"", value.replace('"', "\\\""))
-}
-
-/// One word of the shell.
-fn shell(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
 }
 
 #[cfg(test)]
