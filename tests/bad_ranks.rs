@@ -221,3 +221,25 @@ fn a_rank_out_of_memory_ends_the_others() {
     assert_eq!(status(&tiny.path("run")), "failed");
     goes_on(&tiny);
 }
+
+/// Rank 0 alone writes: that it can't must not leave the others waiting for it.
+#[test]
+fn ranks_end_together_where_no_checkpoint_can_be_written() {
+    let tiny = Tiny::new();
+    if !can_join(&tiny) {
+        return;
+    }
+    // 200 blocks of 512 bytes, and a model that is larger.
+    let script = "ulimit -f 200; exec \"$0\" \"$@\"";
+    let args =
+        ["tiny.toml", "--run-dir", "run", "--nproc", "2", "--set", "head.embedding_dim=2048"];
+    let large = ["--set", "backbone.channels=[16, 32]", "--set", "distributed.timeout=20s"];
+    for shard in ["loss.shard=false", "loss.shard=true"] {
+        let _ = std::fs::remove_dir_all(tiny.path("run"));
+        let args = [&args[..], &large, &SAME, &["--set", shard]].concat();
+        let ended = Ended::of(&mut tiny.under_shell(script, &args)).exits(1);
+        let ended = ended.says(&["is not saved: cannot write", "there is no checkpoint"]);
+        assert!(!ended.stderr.contains("time limit 20 s"), "{}", ended.stderr);
+        assert_eq!(status(&tiny.path("run")), "failed");
+    }
+}

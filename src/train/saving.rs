@@ -217,10 +217,14 @@ impl Trainer<'_> {
     /// The state as it is is not on the disk.
     pub(super) fn settle(&mut self) -> Result<()> {
         self.wait_for_checkpoint()?;
-        let failure = self.saving.as_mut().and_then(|saving| saving.failure.as_mut());
-        // What is divided over the ranks can't be gathered again by this one alone.
-        if let Some(failure) = failure.filter(|_| self.divided.is_empty()) {
-            if failure.step == self.progress.step && !failure.bests.is_empty() {
+        // All ranks save again or none: the weights of all are looked at, and what is divided is gathered.
+        let failed = self.saving.as_ref().is_some_and(|saving| saving.failure.is_some());
+        if self.ranks.of_first(failed)? {
+            let failure = self.saving.as_mut().and_then(|saving| saving.failure.as_mut());
+            if let Some(failure) = failure
+                && failure.step == self.progress.step
+                && !failure.bests.is_empty()
+            {
                 let Bests { min_loss, best } = std::mem::take(&mut failure.bests);
                 self.progress.min_loss = min_loss.or(self.progress.min_loss.take());
                 self.progress.best.extend(best);

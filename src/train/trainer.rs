@@ -354,7 +354,9 @@ impl Trainer<'_> {
             let rows = self.evaluate_latest(epoch)?;
             self.evaluation.record(rows, &mut self.recorder)?;
         }
-        let Some(best) = self.progress.min_loss.clone() else { return Ok(()) };
+        // Rank 0 alone knows which checkpoints are on the disk.
+        let best = self.ranks.of_first(self.progress.min_loss.clone())?;
+        let Some(best) = best else { return Ok(()) };
         let own = match self.ranks.leads() {
             true => {
                 let weights = find(&self.run, Name::MinLoss)
